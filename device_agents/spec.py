@@ -1,0 +1,106 @@
+"""What the host asks of the agent: one JSON object, checked field by field before anything is started."""
+
+from typing import Any, Dict, List, NamedTuple, Optional
+
+from device_agents.failures import AgentFailure
+from device_agents.records import SCHEMA, SCHEMA_MAJOR
+
+TASKS = ("bench", "evaluate")
+RUNNERS = ("ort", "litert", "command", "null")
+INPUT_KINDS = ("random", "npz")
+
+
+class AgentSpec(NamedTuple):
+    """One fully determined measurement, as the agent sees it. Paths are on the device, times in seconds."""
+
+    runner: str
+    task: str = "bench"
+    model_path: Optional[str] = None
+    threads: Optional[int] = None  # intra-operator threads; None: the runtime's default
+    cpus: Optional[List[int]] = None  # CPU affinity of the worker; None: wherever the system puts it
+    provider: Optional[str] = None  # execution provider or delegate; None: the CPU
+    batch: int = 1  # binds the first free dimension of each input
+    dims: Dict[str, int] = {}  # binds symbolic dimensions by name
+    inputs: Dict[str, Any] = {"kind": "random", "seed": 0}  # or {"kind": "npz", "path": ..., "scale": {input: factor}}
+    warmup_count: int = 3
+    warmup_duration_s: float = 0.5
+    min_count: int = 50
+    min_duration_s: float = 3.0
+    max_duration_s: float = 120.0
+    sample_period_s: float = 0.1
+    load_timeout_s: float = 120.0
+    hang_timeout_s: float = 60.0  # longest time without a finished invocation
+    command: Dict[str, Any] = {}  # command runner: {"argv": [...], "preset": "benchmark_model" | "trtexec" | null}
+    env: Dict[str, str] = {}  # extra environment of the worker
+    python_path: List[str] = []  # folders put before the worker's import path (wheels pushed by edgewise)
+    run_dir: Optional[str] = None  # the stream is also kept in RUN_DIR/stream.jsonl
+    root: str = "/"  # where sensors and facts are looked for (tests use a recorded tree)
+
+    @classmethod
+    def from_json(cls, document: Any) -> "AgentSpec":
+        """The spec of a JSON object. AgentFailure "bad-spec" names the field, its value and what was expected."""
+        if not isinstance(document, dict):
+            raise AgentFailure("bad-spec", "the spec is {}, expected an object".format(type(document).__name__))
+        major = str(document.get("schema", SCHEMA)).split(".")[0]
+        if major != str(SCHEMA_MAJOR):
+            raise AgentFailure(
+                "bad-spec", "the spec has schema {!r}, this agent reads {}.x".format(document["schema"], SCHEMA_MAJOR)
+            )
+        known = {key: value for key, value in document.items() if key in cls._fields}
+        if "runner" not in known:
+            raise AgentFailure("bad-spec", "the spec names no runner, expected one of {}".format(", ".join(RUNNERS)))
+        spec = cls(**known)
+        _check(spec)
+        return spec
+
+    def to_json(self) -> Dict[str, Any]:
+        """The spec as a JSON object with its schema."""
+        document = dict(self._asdict())
+        document["schema"] = SCHEMA
+        return document
+
+
+def _check(spec: AgentSpec) -> None:
+    _one_of("task", spec.task, TASKS)
+    _one_of("runner", spec.runner, RUNNERS)
+    _one_of("inputs.kind", spec.inputs.get("kind") if isinstance(spec.inputs, dict) else None, INPUT_KINDS)
+    for name in ("model_path", "provider", "run_dir"):
+        _typed(name, getattr(spec, name), (str, type(None)), "a string or null")
+    _typed("root", spec.root, (str,), "a string")
+    for name in ("dims", "command", "env"):
+        _typed(name, getattr(spec, name), (dict,), "an object")
+    for name in ("batch", "min_count"):
+        _number(name, getattr(spec, name), 1, whole=True)
+    _number("warmup_count", spec.warmup_count, 0, whole=True)
+    if spec.threads is not None:
+        _number("threads", spec.threads, 1, whole=True)
+    for name, least in (
+        ("warmup_duration_s", 0.0), ("min_duration_s", 0.0), ("max_duration_s", 0.001), ("sample_period_s", 0.001),
+        ("load_timeout_s", 0.001), ("hang_timeout_s", 0.001),
+    ):
+        _number(name, getattr(spec, name), least)
+    for name, value in spec.dims.items():
+        _number("dims." + str(name), value, 1, whole=True)
+    if spec.cpus is not None:
+        _typed("cpus", spec.cpus, (list,), "a list of CPU numbers")
+        for value in spec.cpus:
+            _number("cpus", value, 0, whole=True)
+    if spec.runner in ("ort", "litert") and not spec.model_path:
+        raise AgentFailure("bad-spec", "runner {!r} needs model_path".format(spec.runner))
+
+
+def _one_of(name: str, value: object, allowed: Any) -> None:
+    if value not in allowed:
+        raise AgentFailure("bad-spec", "{} is {!r}, expected one of {}".format(name, value, ", ".join(allowed)))
+
+
+def _typed(name: str, value: object, kinds: Any, expected: str) -> None:
+    if not isinstance(value, kinds):
+        raise AgentFailure("bad-spec", "{} is {!r}, expected {}".format(name, value, expected))
+
+
+def _number(name: str, value: Any, least: float, whole: bool = False) -> None:
+    kinds = (int,) if whole else (int, float)
+    if isinstance(value, bool) or not isinstance(value, kinds) or not least <= value < float("inf"):
+        what = "a whole number" if whole else "a number"
+        raise AgentFailure("bad-spec", "{} is {!r}, expected {} of at least {}".format(name, value, what, least))
