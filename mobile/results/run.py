@@ -1,0 +1,84 @@
+"""A Run: one measurement as it was observed. Raw series are kept; every figure is derived from them (figures.py)."""
+
+from __future__ import annotations
+
+from array import array
+from dataclasses import dataclass, field
+from typing import Any
+
+PROVENANCES = ("real", "emulated", "slowed", "replayed")
+PHASES = ("first", "warmup", "measure")
+
+
+@dataclass(frozen=True)
+class ModelRef:
+    """Which model was measured: enough to find it again and to refuse a mix-up."""
+
+    name: str
+    sha256: str
+    format: str  # "onnx", "tflite", or "none" for a runner without a model file
+    size_bytes: int
+
+
+@dataclass(frozen=True)
+class RunSpec:
+    """One fully determined measurement: this model, on this device, asked like this (the agent's spec as JSON)."""
+
+    device: str
+    model: ModelRef
+    agent_spec: dict[str, Any]
+
+
+@dataclass
+class Invocations:
+    """The invocations of one phase as columns of equal length, nanoseconds on the device's clock (array type ``q``)."""
+
+    start_ns: array[int] = field(default_factory=lambda: array("q"))
+    duration_ns: array[int] = field(default_factory=lambda: array("q"))
+    stages: dict[str, array[int]] = field(default_factory=dict)
+
+    def __len__(self) -> int:
+        return len(self.duration_ns)
+
+
+@dataclass
+class Samples:
+    """Sensor samples as columns, SI units: ``columns[name][i]`` was read at ``t_ns[i]``; None with a reason."""
+
+    t_ns: array[int] = field(default_factory=lambda: array("q"))
+    columns: dict[str, list[float | None]] = field(default_factory=dict)
+    reasons: dict[str, str] = field(default_factory=dict)
+    read_ns: array[int] = field(default_factory=lambda: array("q"))
+
+    def __len__(self) -> int:
+        return len(self.t_ns)
+
+
+@dataclass
+class Run:
+    """Everything observed in one measurement.
+
+    ``environment`` explains the row by itself: device facts, agent hash, runtime and versions, governor, start temperature.
+    ``sensors`` are the descriptors of the agent's hello. ``done`` is its last record, None when the stream was cut.
+    """
+
+    id: str
+    created_utc: str  # ISO 8601, seconds, "Z"
+    provenance: str
+    spec: RunSpec
+    environment: dict[str, Any] = field(default_factory=dict)
+    sensors: list[dict[str, Any]] = field(default_factory=list)
+    events: list[dict[str, Any]] = field(default_factory=list)
+    phases: dict[str, Invocations] = field(default_factory=dict)  # by PHASES
+    samples: Samples = field(default_factory=Samples)
+    top1: array[int] = field(default_factory=lambda: array("i"))  # evaluation only: arg-max class per item
+    failure: dict[str, Any] | None = None
+    done: dict[str, Any] | None = None
+
+    def phase(self, name: str) -> Invocations:
+        """The invocations of a phase; empty when there were none."""
+        return self.phases.get(name, Invocations())
+
+    def event(self, name: str) -> dict[str, Any] | None:
+        """The detail of the first event of that name, None when it did not happen."""
+        return next((event["detail"] for event in self.events if event["name"] == name), None)
