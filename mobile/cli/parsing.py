@@ -1,0 +1,79 @@
+"""Option values that are lists or bindings: "1,2,4", "0,2-3", "batch=8"."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import click
+
+
+def number_list(ctx: click.Context, param: click.Parameter, value: str | None) -> tuple[int, ...]:
+    """Whole numbers of at least 1; empty when the option was not given."""
+    if value is None:
+        return ()
+    return tuple(_whole(item, least=1) for item in _items(value))
+
+
+def text_list(ctx: click.Context, param: click.Parameter, value: str | None) -> tuple[str, ...]:
+    """The items of a comma list; empty when the option was not given."""
+    return tuple(_items(value)) if value is not None else ()
+
+
+def cpu_list(ctx: click.Context, param: click.Parameter, value: str | None) -> tuple[int, ...] | None:
+    """CPU numbers of a list in the kernel's own form ("0,2-3"); None when the option was not given."""
+    if value is None:
+        return None
+    cpus: list[int] = []
+    for item in _items(value):
+        first, dash, last = item.partition("-")
+        low = _whole(first, least=0)
+        high = _whole(last, least=low) if dash else low
+        if high - low >= 4096:
+            raise click.BadParameter(f"{item!r} spans more than 4096 CPUs")
+        cpus.extend(range(low, high + 1))
+    return tuple(dict.fromkeys(cpus))
+
+
+def bindings(ctx: click.Context, param: click.Parameter, value: Iterable[str]) -> dict[str, int]:
+    """Whole numbers by name, from NAME=N items."""
+    return {name: _whole(number, least=1) for name, number in map(_pair, value)}
+
+
+def scales(ctx: click.Context, param: click.Parameter, value: Iterable[str]) -> dict[str, float]:
+    """Factors by name, from NAME=F items; "1/255" is understood."""
+    return {name: _factor(number) for name, number in map(_pair, value)}
+
+
+def _items(value: str) -> list[str]:
+    items = [item.strip() for item in value.split(",")]
+    if not all(items):
+        raise click.BadParameter(f"{value!r} has an empty item")
+    return items
+
+
+def _pair(item: str) -> tuple[str, str]:
+    name, equals, number = item.partition("=")
+    if not (name and equals and number):
+        raise click.BadParameter(f"{item!r} is not NAME=VALUE")
+    return name, number
+
+
+def _whole(text: str, least: int) -> int:
+    try:
+        number = int(text)
+    except ValueError as error:
+        raise click.BadParameter(f"{text!r} is not a whole number") from error
+    if number < least:
+        raise click.BadParameter(f"{number} is less than {least}")
+    return number
+
+
+def _factor(text: str) -> float:
+    above, slash, below = text.partition("/")
+    try:
+        factor = float(above) / float(below) if slash else float(text)
+    except (ValueError, ZeroDivisionError) as error:
+        raise click.BadParameter(f"{text!r} is not a number") from error
+    if not 0 < abs(factor) < float("inf"):
+        raise click.BadParameter(f"{text!r} is not a usable factor")
+    return factor

@@ -1,0 +1,34 @@
+"""Every test has its own home, store and cache, and no onnxruntime that reports home."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+
+os.environ["ORT_DISABLE_TELEMETRY"] = "1"
+
+
+@pytest.fixture(autouse=True)
+def own_user_folders(tmp_path_factory, monkeypatch):
+    """A fresh home for each test: nothing of the user's is read or written."""
+    home = tmp_path_factory.mktemp("home")
+    for name in [name for name in os.environ if name.startswith(("EDGEWISE_", "XDG_")) and name != "EDGEWISE_LAB_CACHE"]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("HOME", str(home))
+    return home
+
+
+def pytest_report_header():
+    """The versions that matter in a report of a failure."""
+    from importlib import metadata
+
+    names = ("numpy", "onnx", "onnxruntime", "ai-edge-litert", "paramiko", "torch")
+    return "versions: " + ", ".join(f"{name} {_version(metadata, name)}" for name in names)
+
+
+def _version(metadata, name):
+    try:
+        return metadata.version(name)
+    except metadata.PackageNotFoundError:
+        return "absent"
