@@ -4,7 +4,7 @@ A failure is always a record, never a missing answer: the host shows ``message``
 ``hint`` (the next step). Codes are stable names; users' scripts match on them.
 """
 
-from typing import Dict, Optional
+from typing import Optional
 
 HINTS = {
     "bad-spec": "The host and the agent disagree about the request; update edgewise and try again.",

@@ -1,20 +1,22 @@
 """The records of the stream between agent and host: one JSON object a line.
 
-The stream is versioned, not pickled. A reader ignores unknown fields and unknown record types, and refuses a stream whose
-schema major is not its own. Times are ``t_ns``: CLOCK_MONOTONIC of the device in nanoseconds, never compared with
+The stream is versioned, not pickled. A reader ignores unknown fields and unknown record types, and refuses a stream
+whose schema major is not its own. Times are ``t_ns``: CLOCK_MONOTONIC of the device in nanoseconds, never compared with
 the host's clock. A missing value is null with a reason, never 0.
 
 ==============  =====================================================================================================
 type            fields
 ==============  =====================================================================================================
 hello           schema, agent {version, sha256}, t_ns, device {facts}, sensors [descriptors], spec (echo or null)
-event           t_ns, name, detail {}      names: load-started, loaded, first-done, warmup-done, measured, throttled, stopping
+event           t_ns, name, detail {}   names: load-started, loaded, first-done, warmup-done, measured, throttled,
+                stopping
 invocations     phase ("first", "warmup" or "measure"), start_ns [], duration_ns [], stages {name: ns []}
-samples         t_ns [], columns {sensor: [value or null]}, reasons {sensor: why null}, read_ns [] (cost of each tick)
+samples         t_ns [], columns {sensor: [value or null]}, reasons {sensor: why null}, read_ns [] (cost of a tick)
 outputs         first (index of the first item), top1 [] (arg-max class of each item)          only for task "evaluate"
 failure         code, message, hint, phase ("spec", "load", "first", "warmup", "measure", "evaluate" or "finish")
-done            t_ns, outcome ("completed", "stopped" or "failed"), invocations, memory {before_load, after_load, peak_rss}
-                (bytes or null), overhead {sampler_cpu_s, sampler_cpu_share, ticks, missed_ticks, supervisor_cpu_s},
+done            t_ns, outcome ("completed", "stopped" or "failed"), invocations,
+                memory {before_load, after_load, peak_rss} (bytes or null),
+                overhead {sampler_cpu_s, sampler_cpu_share, ticks, missed_ticks, supervisor_cpu_s},
                 summary (a command runner's own figures, else null)
 ==============  =====================================================================================================
 """
@@ -47,8 +49,13 @@ def hello(
     """A ``hello`` record: the first of every stream."""
     agent = {"version": AGENT_VERSION, "sha256": sha256}
     return {
-        "type": "hello", "schema": SCHEMA, "agent": agent, "t_ns": now_ns(),
-        "device": device, "sensors": sensors, "spec": spec,
+        "type": "hello",
+        "schema": SCHEMA,
+        "agent": agent,
+        "t_ns": now_ns(),
+        "device": device,
+        "sensors": sensors,
+        "spec": spec,
     }
 
 
@@ -62,7 +69,10 @@ def invocations(
 ) -> Record:
     """A block of invocations as columns; ``start_ns`` and ``duration_ns`` have equal length, nanoseconds."""
     return {
-        "type": "invocations", "phase": phase, "start_ns": list(start_ns), "duration_ns": list(duration_ns),
+        "type": "invocations",
+        "phase": phase,
+        "start_ns": list(start_ns),
+        "duration_ns": list(duration_ns),
         "stages": stages or {},
     }
 
@@ -93,18 +103,23 @@ def done(
 ) -> Record:
     """A ``done`` record: the last of every stream that was not cut."""
     return {
-        "type": "done", "t_ns": now_ns(), "outcome": outcome, "invocations": invocations,
-        "memory": memory, "overhead": overhead, "summary": summary,
+        "type": "done",
+        "t_ns": now_ns(),
+        "outcome": outcome,
+        "invocations": invocations,
+        "memory": memory,
+        "overhead": overhead,
+        "summary": summary,
     }
 
 
 def encode(record: Record) -> bytes:
-    """The record as one line of JSON, ASCII, newline at the end. NaN and infinity are refused (they are not JSON)."""
+    """The record as one line of JSON, ASCII, newline at the end. ValueError for NaN: it is not JSON."""
     return json.dumps(record, separators=(",", ":"), allow_nan=False).encode("ascii") + b"\n"
 
 
 def decode(line: bytes) -> Record:
-    """The record of one line. SchemaError when it is not a JSON object with a type, or its hello has a foreign major."""
+    """The record of one line. SchemaError when it is no JSON object with a type, or a hello has a foreign major."""
     if len(line) > MAX_LINE_BYTES:
         raise SchemaError("a record of {} bytes, the limit is {}".format(len(line), MAX_LINE_BYTES))
     try:

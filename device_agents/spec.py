@@ -75,8 +75,12 @@ def _check(spec: AgentSpec) -> None:
     if spec.threads is not None:
         _number("threads", spec.threads, 1, whole=True)
     for name, least in (
-        ("warmup_duration_s", 0.0), ("min_duration_s", 0.0), ("max_duration_s", 0.001), ("sample_period_s", 0.001),
-        ("load_timeout_s", 0.001), ("hang_timeout_s", 0.001),
+        ("warmup_duration_s", 0.0),
+        ("min_duration_s", 0.0),
+        ("max_duration_s", 0.001),
+        ("sample_period_s", 0.001),
+        ("load_timeout_s", 0.001),
+        ("hang_timeout_s", 0.001),
     ):
         _number(name, getattr(spec, name), least)
     for name, value in spec.dims.items():

@@ -18,8 +18,8 @@
        |- RemoteFileError             exit 1   the device refused a file operation (has .path)
        `- NoSpaceOnDevice             exit 1
 
-A message names the thing, the value and, as ``hint``, the next step. Foreign exceptions are mapped into this tree at one
-place each.
+A message names the thing, the value and, as ``hint``, the next step. Foreign exceptions are mapped into this tree at
+one place each.
 """
 
 from __future__ import annotations

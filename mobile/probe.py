@@ -31,9 +31,14 @@ class Probe:
         """The probe as `edgewise devices --json` shows it."""
         error = self.error
         return {
-            "name": self.device.name, "kind": self.device.kind, "transport": self.device.transport,
-            "provenance": self.device.provenance, "tags": list(self.device.tags), "reachable": error is None,
-            "facts": self.facts or None, "sensors": self.sensors,
+            "name": self.device.name,
+            "kind": self.device.kind,
+            "transport": self.device.transport,
+            "provenance": self.device.provenance,
+            "tags": list(self.device.tags),
+            "reachable": error is None,
+            "facts": self.facts or None,
+            "sensors": self.sensors,
             "error": None if error is None else {"code": error.code, "message": error.message, "hint": error.hint},
         }
 

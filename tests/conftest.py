@@ -13,7 +13,9 @@ os.environ["ORT_DISABLE_TELEMETRY"] = "1"
 def own_user_folders(tmp_path_factory, monkeypatch):
     """A fresh home for each test: nothing of the user's is read or written."""
     home = tmp_path_factory.mktemp("home")
-    for name in [name for name in os.environ if name.startswith(("EDGEWISE_", "XDG_")) and name != "EDGEWISE_LAB_CACHE"]:
+    for name in [
+        name for name in os.environ if name.startswith(("EDGEWISE_", "XDG_")) and name != "EDGEWISE_LAB_CACHE"
+    ]:
         monkeypatch.delenv(name)
     monkeypatch.setenv("HOME", str(home))
     return home

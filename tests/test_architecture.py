@@ -46,11 +46,12 @@ def test_a_lazy_import_of_a_runtime_is_allowed_in_the_agent(tmp_path):
 
 
 def test_ruff_sees_a_planted_fault(tmp_path):
-    """`print` outside the command line, a shell string, a pickle: each is refused by the project's own configuration."""
+    """`print` outside the command line, a shell string, a pickle: the project's own configuration refuses each."""
     (tmp_path / "mobile").mkdir()
     planted = tmp_path / "mobile" / "planted.py"
     planted.write_text(
-        'import pickle\nimport subprocess\n\n\ndef f(x: str) -> None:\n    print(x)\n    subprocess.run(x, shell=True)\n    pickle.loads(x)\n'
+        "import pickle\nimport subprocess\n\n\ndef f(x: str) -> None:\n"
+        "    print(x)\n    subprocess.run(x, shell=True)\n    pickle.loads(x)\n"
     )
     config = ["--config", str(ROOT / "pyproject.toml"), "--no-cache", "--output-format", "concise"]
     done = subprocess.run(
@@ -75,11 +76,24 @@ def test_mypy_sees_a_planted_fault(tmp_path):
     assert "arg-type" in done.stdout
 
 
-HEAVY = {"numpy", "onnx", "onnxruntime", "torch", "paramiko", "pydantic", "yaml", "rich.console", "ai_edge_litert", "adb_shell", "scipy"}
+HEAVY = {
+    "numpy",
+    "onnx",
+    "onnxruntime",
+    "torch",
+    "paramiko",
+    "pydantic",
+    "yaml",
+    "rich.console",
+    "ai_edge_litert",
+    "adb_shell",
+    "scipy",
+}
 
 
 @pytest.mark.parametrize(
-    "statement", ["import mobile", "from mobile.cli.main import run; run(['--help'])", "import exporters", "import offload"]
+    "statement",
+    ["import mobile", "from mobile.cli.main import run; run(['--help'])", "import exporters", "import offload"],
 )
 def test_nothing_heavy_is_imported(statement):
     code = f"import sys\n{statement}\nprint('MODULES', *sorted(sys.modules))"

@@ -57,7 +57,7 @@ def evaluate(model: str | Path, dataset: Path, device: Device, options: BenchOpt
 
 
 def read_labels(dataset: Path) -> list[int]:
-    """The labels of an evaluation set. InputError when they are absent, not whole numbers, or the file is not a plain .npz."""
+    """The labels of an evaluation set. InputError when they are absent, not whole numbers, or not in a plain .npz."""
     import zipfile
 
     import numpy as np
@@ -75,5 +75,7 @@ def read_labels(dataset: Path) -> list[int]:
             raise
         raise InputError(f"{dataset}: cannot be read as .npz: {error}") from error
     if labels.ndim != 1 or labels.dtype.kind not in "iu" or len(labels) == 0:
-        raise InputError(f"{dataset}: {LABEL_KEY} is {labels.dtype} {list(labels.shape)}, expected whole numbers [items]")
+        raise InputError(
+            f"{dataset}: {LABEL_KEY} is {labels.dtype} {list(labels.shape)}, expected whole numbers [items]"
+        )
     return [int(label) for label in labels]

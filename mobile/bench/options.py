@@ -76,10 +76,22 @@ class BenchOptions:
         if runner == "command":
             command = {"argv": list(self.command), "preset": self.command_preset}
         return AgentSpec(
-            runner=runner, task=self.task, model_path=model_path, threads=self.threads[0], provider=self.provider[0],
-            batch=self.batch[0], cpus=list(self.cpus) if self.cpus is not None else None, dims=dict(self.dims),
-            inputs=inputs, warmup_count=self.warmup_count, warmup_duration_s=self.warmup_duration_s,
-            min_count=self.min_count, min_duration_s=self.duration_s, max_duration_s=self.max_duration_s,
-            sample_period_s=self.sample_period_s, load_timeout_s=self.load_timeout_s,
-            hang_timeout_s=self.hang_timeout_s, command=command,
+            runner=runner,
+            task=self.task,
+            model_path=model_path,
+            threads=self.threads[0],
+            provider=self.provider[0],
+            batch=self.batch[0],
+            cpus=list(self.cpus) if self.cpus is not None else None,
+            dims=dict(self.dims),
+            inputs=inputs,
+            warmup_count=self.warmup_count,
+            warmup_duration_s=self.warmup_duration_s,
+            min_count=self.min_count,
+            min_duration_s=self.duration_s,
+            max_duration_s=self.max_duration_s,
+            sample_period_s=self.sample_period_s,
+            load_timeout_s=self.load_timeout_s,
+            hang_timeout_s=self.hang_timeout_s,
+            command=command,
         ).to_json()

@@ -36,7 +36,11 @@ class Failure:
     def to_json(self) -> dict[str, str | None]:
         """The failure as the JSON contract of `edgewise bench` has it."""
         return {
-            "device": self.device, "model": self.model, "code": self.code, "message": self.message, "hint": self.hint,
+            "device": self.device,
+            "model": self.model,
+            "code": self.code,
+            "message": self.message,
+            "hint": self.hint,
         }
 
 
@@ -91,8 +95,8 @@ def bench(
 ) -> BenchResult:
     """Every run that finished and every failure, for each model on each device with each combination of options.
 
-    ``on`` names devices, groups or tags of the inventory ("@pis"). Runs are added to ``store`` (the user's own when None) as
-    they finish. UsageError or ConfigError when the request itself is wrong; nothing was started then.
+    ``on`` names devices, groups or tags of the inventory ("@pis"). Runs are added to ``store`` (the user's own when
+    None) as they finish. UsageError or ConfigError when the request itself is wrong; nothing was started then.
     """
     result = BenchResult()
     for outcome in iter_bench(models, on, options, inventory=inventory, store=store, on_progress=on_progress):
@@ -112,8 +116,10 @@ def iter_bench(
     store: RunStore | None = None,
     on_progress: OnProgress | None = None,
 ) -> Iterator[Run | Failure]:
-    """The outcomes of ``bench``, one by one as they come: what was yielded is stored, also when the caller stops here."""
+    """The outcomes of ``bench``, one by one as they come; what was yielded is stored, also when the caller stops."""
     options = options or BenchOptions()
+    if options.inputs is not None and not options.inputs.is_file():
+        raise UsageError(f"{options.inputs}: no such file", hint="give inputs as .npz, one array for each input")
     devices = _devices(inventory, on)
     opened, damaged = _open_models(models, options)
     if store is None:
@@ -122,9 +128,7 @@ def iter_bench(
         store = Store()
     plan = _Plan(opened, options, store, on_progress or (lambda progress: None), len(devices))
     for device in devices:
-        yield from (
-            Failure(device.name, name, error.code, error.message, error.hint) for name, error in damaged
-        )
+        yield from (Failure(device.name, name, error.code, error.message, error.hint) for name, error in damaged)
         yield from plan.on_device(device)
 
 
@@ -137,7 +141,7 @@ def _devices(inventory: Inventory | None, on: Sequence[str]) -> list[Device]:
 def _open_models(
     paths: Sequence[str | Path], options: BenchOptions
 ) -> tuple[list[Model], list[tuple[str, EdgewiseError]]]:
-    """The models that can be opened, and (name, error) of the damaged ones. A missing file is the user's slip: UsageError."""
+    """The models that can be opened, and (name, error) of the damaged ones. UsageError for a missing file."""
     if not paths:
         if options.runner not in ("null", "command"):
             raise UsageError("no model given", hint="edgewise bench FILE --on NAME")

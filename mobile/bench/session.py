@@ -78,7 +78,7 @@ class DeviceSession:
 
     @property
     def python(self) -> list[str]:
-        """The command that starts Python on the device; on this machine the one that runs edgewise, which has the runtimes."""
+        """The command that starts Python there; on this machine the one that runs edgewise, which has the runtimes."""
         if self.device.transport == "local" and self.device.python in (None, "python3"):
             return [sys.executable]
         return [self.device.python or "python3"]
@@ -111,7 +111,9 @@ class DeviceSession:
         inputs = self.push_file(options.inputs, deadline) if options.inputs is not None else None
         spec = options.agent_spec(model.runner(options), path, inputs)
         collector = Collector(
-            new_run_id(), time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), self.device.provenance,
+            new_run_id(),
+            time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+            self.device.provenance,
             RunSpec(device=self.device.name, model=model.ref, agent_spec=spec),
         )
 
@@ -138,10 +140,13 @@ class DeviceSession:
 
         reader = LineReader(on_line)
         completed = self._transport.run(
-            [*self.python, "-u", self._agent, *verb], deadline=deadline, stdin=stdin, on_stdout=reader.feed,
+            [*self.python, "-u", self._agent, *verb],
+            deadline=deadline,
+            stdin=stdin,
+            on_stdout=reader.feed,
             env=self._environment(),
         )
-        # A failed run exits with 1 and says why in its records; only an agent that did not start at all is an error here.
+        # A failed run exits with 1 and says why in its records; only an agent that did not start is an error here.
         if completed.exit_code not in (0, 1):
             raise AgentError(
                 f"{self.device.name}: the agent ended with {completed.why()}",
@@ -163,7 +168,9 @@ def _checked(run: Run, device: str) -> Run:
     if run.failure is not None:
         raise RunFailure(run.failure["code"], run.failure["message"], run.failure["hint"])
     if run.done is None:
-        raise AgentError(f"{device}: the agent's stream ended before the run was done", hint="see --debug for its last words")
+        raise AgentError(
+            f"{device}: the agent's stream ended before the run was done", hint="see --debug for its last words"
+        )
     return run
 
 

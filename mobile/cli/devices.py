@@ -62,9 +62,16 @@ def _row(probe: Probe) -> list[str]:
     if probe.error is not None:
         return [device.name, device.kind, "no", *[""] * (len(HEADERS) - 3)]
     return [
-        device.name, device.kind, "yes" + ("" if device.provenance == "real" else f" ({device.provenance})"),
-        _text(facts.get("model")), _text(facts.get("cores")), _clock(facts), _text(facts.get("governor")),
-        _gibibytes(facts.get("memory_bytes")), _text(facts.get("os")), _runtimes(facts),
+        device.name,
+        device.kind,
+        "yes" + ("" if device.provenance == "real" else f" ({device.provenance})"),
+        _text(facts.get("model")),
+        _text(facts.get("cores")),
+        _clock(facts),
+        _text(facts.get("governor")),
+        _gibibytes(facts.get("memory_bytes")),
+        _text(facts.get("os")),
+        _runtimes(facts),
     ]
 
 
@@ -82,13 +89,21 @@ def _clock(facts: dict[str, Any]) -> str:
 
 
 def _runtimes(facts: dict[str, Any]) -> str:
-    found = [f"{runtime['name']} {runtime['version']}" for runtime in facts.get("runtimes") or [] if runtime.get("version")]
+    found = [
+        f"{runtime['name']} {runtime['version']}" for runtime in facts.get("runtimes") or [] if runtime.get("version")
+    ]
     return ", ".join(found) or "none"
 
 
 def _show_sensors(sensors: list[dict[str, Any]]) -> None:
     rows = [
-        [sensor["name"], sensor["state"], sensor.get("unit") or "", sensor.get("scope") or "", sensor.get("reason") or ""]
+        [
+            sensor["name"],
+            sensor["state"],
+            sensor.get("unit") or "",
+            sensor.get("scope") or "",
+            sensor.get("reason") or "",
+        ]
         for sensor in sensors
     ]
     plain_table(["sensor", "state", "unit", "scope", "why not"], rows)

@@ -19,24 +19,34 @@ from mobile.cli.parsing import bindings, scales
 @click.option("--target", help="Runtime it must run on, such as onnxruntime==1.19; sets the opset.")
 @click.option("--calibration", type=click.Path(), help="Inputs for --scheme: .npz, or a folder of .npy.")
 @click.option("--inputs", type=click.Path(), help="Inputs for the check against the source, as .npz; else generated.")
-@click.option("--scale", multiple=True, callback=scales, help="Factor from uint8 data to a float input.", metavar="NAME=F")
+@click.option(
+    "--scale", multiple=True, callback=scales, help="Factor from uint8 data to a float input.", metavar="NAME=F"
+)
 @click.option("--dim", "dims", multiple=True, callback=bindings, help="Size of a symbolic dimension.", metavar="NAME=N")
 @click.option("--seed", type=int, default=0, show_default=True, help="Seed of generated inputs.")
 @json_option
 def command(source: str, output: str, form: str, as_json: bool, **asked: Any) -> int:
     """Export a model to a verified artifact.
 
-    SOURCE is a .onnx file, a torch.export program (.pt2), or file.py:factory, where factory() returns a torch.nn.Module. The result
-    is compared with the source on real or generated inputs before it takes its place; beside it lies its manifest.
+    SOURCE is a .onnx file, a torch.export program (.pt2), or file.py:factory, where factory() returns a
+    torch.nn.Module. The result is compared with the source on real or generated inputs before it takes its place;
+    beside it lies its manifest.
     """
     import exporters
 
     with stderr_console().status(f"exporting {source}") as status:
         result = exporters.export(
-            source, Path(output), format=form, scheme=asked["scheme"], target=asked["target"],
+            source,
+            Path(output),
+            format=form,
+            scheme=asked["scheme"],
+            target=asked["target"],
             calibration=Path(asked["calibration"]) if asked["calibration"] else None,
-            inputs=Path(asked["inputs"]) if asked["inputs"] else None, scale=asked["scale"], dims=asked["dims"],
-            seed=asked["seed"], progress=lambda step: status.update(f"exporting {source}: {step}"),
+            inputs=Path(asked["inputs"]) if asked["inputs"] else None,
+            scale=asked["scale"],
+            dims=asked["dims"],
+            seed=asked["seed"],
+            progress=lambda step: status.update(f"exporting {source}: {step}"),
         )
     if as_json:
         print_json(result.to_json())

@@ -18,7 +18,8 @@ from mobile.cli.parsing import bindings
 def command(file: str, batch: int, dims: dict[str, int], as_json: bool) -> int:
     """What is in a model file, and who can run it.
 
-    Inputs, outputs, weights by bit width, operators, multiply-accumulates, and the predicted (not measured) peak memory.
+    Inputs, outputs, weights by bit width, operators, multiply-accumulates, and the predicted (not measured) peak
+    memory.
     """
     import exporters
 

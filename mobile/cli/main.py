@@ -70,9 +70,7 @@ class LazyGroup(click.Group):
 @click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="edgewise")
 @click.option("--debug", is_flag=True, help="Show a traceback with every error.")
-@click.option(
-    "--inventory", type=click.Path(dir_okay=False), envvar="EDGEWISE_INVENTORY", help="devices.yaml to use."
-)
+@click.option("--inventory", type=click.Path(dir_okay=False), envvar="EDGEWISE_INVENTORY", help="devices.yaml to use.")
 @click.option(
     "--store", type=click.Path(dir_okay=False), envvar="EDGEWISE_STORE", help="Run store to use (an SQLite file)."
 )
@@ -106,7 +104,7 @@ def run(arguments: list[str]) -> int:
         return _usage(error)
     except EdgewiseError as error:
         return _failed(error, debug)
-    except Exception as error:  # noqa: BLE001 - the last stop: a fault of ours must also end in one line
+    except Exception as error:  # the last stop: a fault of ours must also end in one line
         if debug:
             raise
         _say(f"internal error: {type(error).__name__}: {error}", "this is a fault in edgewise: run again with --debug")

@@ -11,8 +11,13 @@ if TYPE_CHECKING:
     from mobile.bench import Progress
 
 WORDS = {
-    "connect": "connecting", "push": "pushing", "load": "loading", "warmup": "warming up", "measure": "measuring",
-    "done": "done", "failed": "failed",
+    "connect": "connecting",
+    "push": "pushing",
+    "load": "loading",
+    "warmup": "warming up",
+    "measure": "measuring",
+    "done": "done",
+    "failed": "failed",
 }
 
 

@@ -33,7 +33,10 @@ def command(ctx: click.Context, file: str, names: tuple[str, ...], as_json: bool
     failures: list[EdgewiseError] = []
     for device in devices:
         try:
-            with stderr_console().status(f"{device.name}: pushing {model.ref.name}"), DeviceSession.open(device) as session:
+            with (
+                stderr_console().status(f"{device.name}: pushing {model.ref.name}"),
+                DeviceSession.open(device) as session,
+            ):
                 path = session.push(model, Deadline(PUSH_LIMIT_S))
             done.append({"device": device.name, "path": path, "sha256": model.ref.sha256, "error": None})
         except EdgewiseError as error:
@@ -45,5 +48,7 @@ def command(ctx: click.Context, file: str, names: tuple[str, ...], as_json: bool
     if as_json:
         print_json({"model": model.ref.name, "pushed": done})
     else:
-        plain_table(["device", "on the device"], [[row["device"], row["path"] or row["error"]["message"]] for row in done])
+        plain_table(
+            ["device", "on the device"], [[row["device"], row["path"] or row["error"]["message"]] for row in done]
+        )
     return max((error.exit_code for error in failures), default=0)

@@ -23,8 +23,9 @@ HEADERS = ["variant", "size", "p50", "p99", "items/s", "cold start", "peak memor
 def command(ctx: click.Context, output: str | None, duration: float, as_json: bool) -> int:
     """The main job on this machine: export, push, bench, evaluate; a table.
 
-    Takes the example model (Fashion-MNIST), exports it as fp32 and int8, pushes both to the device `local` (this machine, through the
-    same agent and stream as any board), measures them with the sensors that are here, and checks their answers on labelled images.
+    Takes the example model (Fashion-MNIST), exports it as fp32 and int8, pushes both to the device `local` (this
+    machine, through the same agent and stream as any board), measures them with the sensors that are here, and checks
+    their answers on labelled images.
     """
     from mobile.cli.quickstart_job import quickstart
 
@@ -77,11 +78,16 @@ def _row(row: dict[str, Any]) -> list[str]:
     accuracy = row["accuracy"]
     energy = row["energy"]
     return [
-        row["scheme"], pretty_bytes(row["model"]["size_bytes"]), pretty_seconds(latency["p50"]),
-        pretty_seconds(latency["p99"]), f"{row['throughput_per_s']:.0f}", pretty_seconds(cold["load"] + cold["first"]),
+        row["scheme"],
+        pretty_bytes(row["model"]["size_bytes"]),
+        pretty_seconds(latency["p50"]),
+        pretty_seconds(latency["p99"]),
+        f"{row['throughput_per_s']:.0f}",
+        pretty_seconds(cold["load"] + cold["first"]),
         pretty_bytes(row["memory_bytes"]["peak_rss"]),
         "not measured" if energy is None else f"{1e3 * energy['per_inference_j']:.3g} mJ",
-        f"{100 * accuracy['top1']:.2f} %", row["verdict"],
+        f"{100 * accuracy['top1']:.2f} %",
+        row["verdict"],
     ]
 
 

@@ -56,8 +56,10 @@ class Quickstart:
         for row, variant in zip(document["runs"], self.variants, strict=True):
             row["scheme"] = variant.scheme
             row["accuracy"] = {
-                "top1": variant.evaluation.accuracy, "items": len(variant.evaluation.labels),
-                "run": variant.evaluation.run.id, "dataset": self.dataset,
+                "top1": variant.evaluation.accuracy,
+                "items": len(variant.evaluation.labels),
+                "run": variant.evaluation.run.id,
+                "dataset": self.dataset,
             }
             row["artifact"] = str(variant.export.path)
         return {**document, "accuracy_difference": self.accuracy_difference(), "store": str(self.store)}
@@ -73,8 +75,12 @@ def quickstart(folder: Path, inventory: Inventory, store: RunStore, duration_s: 
         say(f"exporting {name}")
         exported.append(
             exporters.export(
-                example.model_path(), folder / name, scheme=scheme, scale=example.INPUT_SCALE,
-                calibration=example.calibration_path() if scheme else None, inputs=example.calibration_path(),
+                example.model_path(),
+                folder / name,
+                scheme=scheme,
+                scale=example.INPUT_SCALE,
+                calibration=example.calibration_path() if scheme else None,
+                inputs=example.calibration_path(),
             )
         )
     runs = _bench([result.path for result in exported], inventory, store, duration_s, say)
@@ -83,7 +89,9 @@ def quickstart(folder: Path, inventory: Inventory, store: RunStore, duration_s: 
     for scheme, result, run in zip(SCHEMES, exported, runs, strict=True):
         say(f"checking the answers of {result.path.name} on {dataset.name}")
         found = evaluate(
-            result.path, dataset, inventory.device(DEVICE),
+            result.path,
+            dataset,
+            inventory.device(DEVICE),
             BenchOptions(batch=(BATCH_OF_EVALUATION,), input_scale=example.INPUT_SCALE),
         )
         store.add(found.run)
@@ -95,7 +103,11 @@ def _bench(paths: list[Path], inventory: Inventory, store: RunStore, duration_s:
     runs: list[Run] = []
     options = BenchOptions(duration_s=duration_s, inputs=example.evaluation_path(), input_scale=example.INPUT_SCALE)
     outcomes = iter_bench(
-        paths, [DEVICE], options, inventory=inventory, store=store,
+        paths,
+        [DEVICE],
+        options,
+        inventory=inventory,
+        store=store,
         on_progress=lambda progress: say(f"{progress.model}: {progress.state} on {DEVICE}"),
     )
     for outcome in outcomes:

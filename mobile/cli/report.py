@@ -11,7 +11,9 @@ FORMATS = ("table", "md", "csv", "json", "jsonl")
 
 @click.command("report", short_help="Figures of stored runs, as a table or as data.")
 @click.argument("run_ids", nargs=-1, metavar="RUN...")
-@click.option("--format", "form", type=click.Choice(FORMATS), default="table", show_default=True, help="How to write them.")
+@click.option(
+    "--format", "form", type=click.Choice(FORMATS), default="table", show_default=True, help="How to write them."
+)
 @click.option("--json", "as_json", is_flag=True, help="The same as --format json.")
 @click.pass_context
 def command(ctx: click.Context, run_ids: tuple[str, ...], form: str, as_json: bool) -> int:

@@ -58,7 +58,8 @@ class Samples:
 class Run:
     """Everything observed in one measurement.
 
-    ``environment`` explains the row by itself: device facts, agent hash, runtime and versions, governor, start temperature.
+    ``environment`` explains the row by itself: device facts, agent hash, runtime and versions, governor, start
+    temperature.
     ``sensors`` are the descriptors of the agent's hello. ``done`` is its last record, None when the stream was cut.
     """
 

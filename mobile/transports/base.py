@@ -1,7 +1,7 @@
 """What a transport can be asked: the whole of how edgewise talks to a device.
 
-The protocol is small on purpose, and every transport passes one contract suite (tests/contracts/transport.py). If you are
-tempted to add a verb, first try to write what you need as a command given to ``run``.
+The protocol is small on purpose, and every transport passes one contract suite (tests/contracts/transport.py). If you
+are tempted to add a verb, first try to write what you need as a command given to ``run``.
 
 Device paths are POSIX ``str``; bytes that are not UTF-8 travel as surrogate escapes (``os.fsdecode``). Commands are
 argument lists; quoting happens once, inside the transport, and data never becomes part of a shell string elsewhere.
@@ -62,13 +62,20 @@ class Transport(Protocol):
     ) -> Completed:
         """How the command ended, once it has. With ``on_stdout``, output is handed over as it comes and not kept.
 
-        The command is ended, with its children, when the deadline passes (DeadlineExceeded), when ``on_stdout`` raises, or
-        when the caller is interrupted (KeyboardInterrupt); the exception goes on. A program that does not exist is a Completed with
-        exit code 127, one that may not be executed 126, as in a shell. Output over the limit: TransportError.
+        The command is ended, with its children, when the deadline passes (DeadlineExceeded), when ``on_stdout`` raises,
+        or when the caller is interrupted (KeyboardInterrupt); the exception goes on. A program that does not exist is a
+        Completed with exit code 127, one that may not be executed 126, as in a shell. Output over the limit:
+        TransportError.
         """
 
     def put(
-        self, source: Path | bytes, target: str, *, deadline: Deadline, mode: int = 0o644, progress: Progress | None = None
+        self,
+        source: Path | bytes,
+        target: str,
+        *,
+        deadline: Deadline,
+        mode: int = 0o644,
+        progress: Progress | None = None,
     ) -> None:
         """Nothing, once ``target`` on the device has the bytes of ``source``, whole.
 
