@@ -22,7 +22,7 @@ HINTS = {
     "unparsed-output": "The program's output was not understood: check its version and its preset.",
     "stopped": "The run was stopped before it was complete.",
     "internal": "This is a fault in edgewise: please report it with the output of --debug.",
-}  # type: Dict[str, str]
+}
 
 
 class AgentFailure(RuntimeError):

@@ -19,8 +19,8 @@ class AgentSpec(NamedTuple):
     threads: Optional[int] = None  # intra-operator threads; None: the runtime's default
     cpus: Optional[List[int]] = None  # CPU affinity of the worker; None: wherever the system puts it
     provider: Optional[str] = None  # execution provider or delegate; None: the CPU
-    batch: int = 1  # binds the first free dimension of each input
-    dims: Dict[str, int] = {}  # binds symbolic dimensions by name
+    batch: int = 1  # binds the first dimension of each input where it is free
+    dims: Dict[str, int] = {}  # binds free dimensions by their name, or as "INPUT:AXIS"
     inputs: Dict[str, Any] = {"kind": "random", "seed": 0}  # or {"kind": "npz", "path": ..., "scale": {input: factor}}
     warmup_count: int = 3
     warmup_duration_s: float = 0.5
@@ -91,6 +91,29 @@ def _check(spec: AgentSpec) -> None:
             _number("cpus", value, 0, whole=True)
     if spec.runner in ("ort", "litert") and not spec.model_path:
         raise AgentFailure("bad-spec", "runner {!r} needs model_path".format(spec.runner))
+    _check_inputs(spec.inputs)
+    _check_environment(spec)
+
+
+def _check_inputs(inputs: Dict[str, Any]) -> None:
+    if inputs["kind"] == "npz":
+        _typed("inputs.path", inputs.get("path"), (str,), "a string")
+    _number("inputs.seed", inputs.get("seed", 0), 0, whole=True)
+    scale = inputs.get("scale") or {}
+    _typed("inputs.scale", scale, (dict,), "an object")
+    for name, factor in scale.items():
+        _number("inputs.scale." + name, factor, float("-inf"))
+
+
+def _check_environment(spec: AgentSpec) -> None:
+    for name, value in spec.env.items():
+        if not isinstance(value, str) or "\0" in name + value or "=" in name or not name:
+            raise AgentFailure("bad-spec", "env.{} is not a variable with a string".format(name))  # it may be a secret
+    _typed("python_path", spec.python_path, (list,), "a list of folders")
+    for folder in spec.python_path:
+        _typed("python_path", folder, (str,), "a list of folders")
+        if "\0" in folder:
+            raise AgentFailure("bad-spec", "python_path has a folder with a NUL character")
 
 
 def _one_of(name: str, value: object, allowed: Any) -> None:
@@ -105,6 +128,11 @@ def _typed(name: str, value: object, kinds: Any, expected: str) -> None:
 
 def _number(name: str, value: Any, least: float, whole: bool = False) -> None:
     kinds = (int,) if whole else (int, float)
-    if isinstance(value, bool) or not isinstance(value, kinds) or not least <= value < float("inf"):
+    if (
+        isinstance(value, bool)
+        or not isinstance(value, kinds)
+        or not least <= value < float("inf")
+        or value == -float("inf")
+    ):
         what = "a whole number" if whole else "a number"
         raise AgentFailure("bad-spec", "{} is {!r}, expected {} of at least {}".format(name, value, what, least))

@@ -1,8 +1,9 @@
 """What a runner is: one artifact loaded, one inference at a time.
 
 The worker calls, in this order: ``start`` (imports the runtime), ``load``, ``inputs``, ``bind``, then ``prepare`` and
-``invoke`` as often as the spec asks, ``output_top1`` after an ``invoke`` of an evaluation, and ``close``. All of it happens
-in the worker's main thread. A runner raises AgentFailure for whatever it can name; foreign exceptions do not leave it.
+``invoke`` as often as the spec asks, ``output_top1`` after an ``invoke`` of an evaluation, and ``close``. All of it
+happens in the worker's main thread. A runner raises AgentFailure for whatever it can name;
+foreign exceptions do not leave it.
 """
 
 from typing import Any, Dict, List, Optional, Tuple
@@ -18,13 +19,13 @@ class Runner:
 
     name = ""
     #: Names of the stages of one inference; a runner with stages fills ``last_stages`` (ns by name) in ``invoke``.
-    stages = ()  # type: Tuple[str, ...]
+    stages: Tuple[str, ...] = ()
     #: True for a program that times itself: ``invoke`` is called once, and ``summary`` has its figures afterwards.
     summary_only = False
 
     def __init__(self) -> None:
-        self.last_stages = {}  # type: Dict[str, int]
-        self.summary = None  # type: Optional[Dict[str, Any]]
+        self.last_stages: Dict[str, int] = {}
+        self.summary: Optional[Dict[str, Any]] = None
 
     def start(self, spec: AgentSpec) -> None:
         """Nothing, once the runtime is imported. AgentFailure "missing-runtime" when it is not there.
@@ -56,7 +57,7 @@ class Runner:
         raise NotImplementedError
 
     def output_top1(self) -> List[int]:
-        """The arg-max over the last axis of the first output of the last ``invoke``: one class per item of the batch."""
+        """The arg-max over the last axis of the first output of the last ``invoke``: a class per item."""
         raise AgentFailure("bad-spec", "runner {!r} has no outputs to evaluate".format(self.name))
 
     def close(self) -> None:

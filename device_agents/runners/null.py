@@ -14,8 +14,13 @@ class NullRunner(Runner):
     def load(self, spec: AgentSpec) -> Dict[str, Any]:
         """The ``loaded`` detail of a runner that has no model."""
         return {
-            "runtime": {"name": "null", "version": "1"}, "provider": None, "providers": [], "node_share": None,
-            "inputs": [], "outputs": [], "model_bytes": 0,
+            "runtime": {"name": "null", "version": "1"},
+            "provider": None,
+            "providers": [],
+            "node_share": None,
+            "inputs": [],
+            "outputs": [],
+            "model_bytes": 0,
         }
 
     def invoke(self) -> None:
