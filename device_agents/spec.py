@@ -128,11 +128,7 @@ def _typed(name: str, value: object, kinds: Any, expected: str) -> None:
 
 def _number(name: str, value: Any, least: float, whole: bool = False) -> None:
     kinds = (int,) if whole else (int, float)
-    if (
-        isinstance(value, bool)
-        or not isinstance(value, kinds)
-        or not least <= value < float("inf")
-        or value == -float("inf")
-    ):
+    infinite = value in (float("inf"), -float("inf"))
+    if isinstance(value, bool) or not isinstance(value, kinds) or infinite or not value >= least:
         what = "a whole number" if whole else "a number"
         raise AgentFailure("bad-spec", "{} is {!r}, expected {} of at least {}".format(name, value, what, least))

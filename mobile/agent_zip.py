@@ -1,7 +1,7 @@
 """The agent as one zip file, the same bytes from the same sources wherever it is built.
 
-The zip is named by its SHA-256, so a device that has it needs no second copy, and a result says by the hash exactly which
-code measured it. Python runs it as it is: ``python3 edgewise-agent-<hash>.zip run``.
+The zip is named by its SHA-256, so a device that has it needs no second copy, and a result says by the hash exactly
+which code measured it. Python runs it as it is: ``python3 edgewise-agent-<hash>.zip run``.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from pathlib import Path
 from mobile.errors import AgentError
 
 PACKAGE = "device_agents"
-MAIN = b'"""Runs the agent: python3 THIS.zip run"""\n\nimport sys\n\nfrom device_agents.cli import main\n\nsys.exit(main())\n'
+MAIN = b"import sys\n\nfrom device_agents.cli import main\n\nsys.exit(main())\n"
 EPOCH = (1980, 1, 1, 0, 0, 0)  # the first moment that a zip can express
 MODE = 0o100644  # a plain file, whatever the umask and the mode of the source
 UNIX = 3  # zip's number of the system whose modes external_attr holds; else it would be the building system's
