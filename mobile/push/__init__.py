@@ -1,0 +1,7 @@
+"""Files on their way to a device, and what lies there: the content-addressed store."""
+
+from __future__ import annotations
+
+from mobile.push.store import DeviceStore, StoredFile
+
+__all__ = ["DeviceStore", "StoredFile"]
