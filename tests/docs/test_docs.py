@@ -93,3 +93,22 @@ def test_links_between_pages_lead_somewhere():
     for page in PAGES:
         for target in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", page.read_text(encoding="utf-8")):
             assert (page.parent / target).exists(), f"{page.name}: {target}"
+
+
+def test_the_examples_of_an_inventory_are_read(tmp_path):
+    from mobile.inventory import load_inventory
+
+    examples = [body for page in PAGES for body in blocks(page, "yaml")]
+    assert examples
+    for body in examples:
+        path = tmp_path / "devices.yaml"
+        path.write_text(body, encoding="utf-8")
+        assert len(load_inventory(path).devices) > 1
+
+
+def test_every_failure_code_is_explained():
+    from device_agents.failures import HINTS
+
+    page = (ROOT / "docs" / "agent.md").read_text(encoding="utf-8")
+    for code, hint in HINTS.items():
+        assert f"| `{code}` | {hint} |" in page
