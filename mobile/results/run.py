@@ -1,4 +1,7 @@
-"""A Run: one measurement as it was observed. Raw series are kept; every figure is derived from them (figures.py)."""
+"""A Run: one measurement as it was observed.
+
+Raw series are kept; every figure is derived from them (figures.py).
+"""
 
 from __future__ import annotations
 
@@ -58,9 +61,10 @@ class Samples:
 class Run:
     """Everything observed in one measurement.
 
-    ``environment`` explains the row by itself: device facts, agent hash, runtime and versions, governor, start
-    temperature.
-    ``sensors`` are the descriptors of the agent's hello. ``done`` is its last record, None when the stream was cut.
+    ``environment`` explains the row by itself: device facts, agent hash, runtime and versions, governor,
+    start temperature.
+    ``sensors`` are the descriptors of the agent's hello. ``done`` is its last record, None when the stream
+    was cut.
     """
 
     id: str

@@ -1,0 +1,137 @@
+"""The one list of what a report shows of a run: key, header, where it stands in the figures, how it is written.
+
+CSV has every field under its key, in SI. Tables have the conditions that vary, and the figures that were measured.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from mobile.reports import units
+
+Format = Callable[[Any], str]
+
+
+@dataclass(frozen=True)
+class Field:
+    """``path`` leads to the value in the figures of a run. ``kind``:
+
+    "key" is in every table, "condition" where it varies (else in the caption), "figure" where any run has it,
+    "data" in CSV only. ``timed``: marked with the provenance wherever that is not real.
+    """
+
+    key: str
+    header: str
+    path: tuple[str, ...]
+    kind: str
+    write: Format
+    numeric: bool = False
+    timed: bool = False
+
+    def value(self, row: Mapping[str, Any]) -> Any:
+        """The value in a run's figures, None where it is missing."""
+        found: Any = row
+        for name in self.path:
+            found = found.get(name) if isinstance(found, Mapping) else None
+        return found
+
+    def text(self, row: Mapping[str, Any]) -> str:
+        """The value as a table shows it; a time that no real device took says so."""
+        value = self.value(row)
+        text = self.write(value)
+        provenance = row.get("provenance", "real")
+        if self.timed and value is not None and provenance != "real":
+            return f"{text} ({provenance})"
+        return text
+
+
+def plain(value: Any) -> str:
+    """Text as it is, a list with commas, a mapping as name=value; "-" for None."""
+    if value is None or value == "" or value == []:
+        return units.MISSING
+    if isinstance(value, Mapping):
+        return ", ".join(f"{name}={plain(item)}" for name, item in value.items())
+    if isinstance(value, (list, tuple)):
+        return ", ".join(map(plain, value))
+    return str(value)
+
+
+def _default(value: Any) -> str:
+    return "default" if value is None else plain(value)
+
+
+def _runtime(value: Any) -> str:
+    if not isinstance(value, Mapping):
+        return plain(value)
+    return f"{value.get('name')} {value.get('version') or ''}".strip()
+
+
+def _latency(name: str, kind: str) -> Field:
+    return Field(f"latency_{name}_s", name, ("latency_s", name), kind, units.pretty_seconds, numeric=True, timed=True)
+
+
+FIELDS: tuple[Field, ...] = (
+    Field("id", "run", ("id",), "condition", plain),
+    Field("created_utc", "at (UTC)", ("created_utc",), "data", plain),
+    Field("device", "device", ("device",), "key", plain),
+    Field("model", "model", ("model", "name"), "key", plain),
+    Field("scheme", "scheme", ("scheme",), "condition", plain),
+    Field("format", "format", ("model", "format"), "condition", plain),
+    Field("size_bytes", "size", ("model", "size_bytes"), "condition", units.pretty_bytes, numeric=True),
+    Field("sha256", "sha256", ("model", "sha256"), "data", plain),
+    Field("provenance", "provenance", ("provenance",), "condition", plain),
+    Field("task", "task", ("task",), "condition", plain),
+    Field("runner", "runner", ("spec", "runner"), "condition", plain),
+    Field("runtime", "runtime", ("environment", "runtime"), "condition", _runtime),
+    Field("provider", "provider", ("environment", "provider"), "condition", plain),
+    Field("threads", "threads", ("spec", "threads"), "condition", _default, numeric=True),
+    Field("cpus", "cpus", ("spec", "cpus"), "condition", _default),
+    Field("batch", "batch", ("spec", "batch"), "condition", plain, numeric=True),
+    Field("dims", "dims", ("spec", "dims"), "condition", plain),
+    Field("governor", "governor", ("environment", "governor"), "condition", plain),
+    Field("edgewise", "edgewise", ("environment", "edgewise"), "condition", plain),
+    Field("start_temperature_c", "at start", ("environment", "start_temperature_c"), "data", units.pretty_degrees),
+    Field("invocations", "n", ("invocations",), "figure", plain, numeric=True),
+    _latency("p50", "key"),
+    _latency("p90", "figure"),
+    _latency("p99", "figure"),
+    _latency("mean", "data"),
+    _latency("min", "data"),
+    _latency("max", "figure"),
+    _latency("std", "data"),
+    Field(
+        "throughput_per_s", "items/s", ("throughput_per_s",), "figure", units.pretty_number, numeric=True, timed=True
+    ),
+    Field("load_s", "load", ("cold_start_s", "load"), "figure", units.pretty_seconds, numeric=True, timed=True),
+    Field("first_s", "first", ("cold_start_s", "first"), "figure", units.pretty_seconds, numeric=True, timed=True),
+    Field("before_load_bytes", "RSS before", ("memory_bytes", "before_load"), "data", units.pretty_bytes, numeric=True),
+    Field("peak_rss_bytes", "peak RSS", ("memory_bytes", "peak_rss"), "figure", units.pretty_bytes, numeric=True),
+    Field("peak_c", "peak temp", ("thermal", "peak_c"), "figure", units.pretty_degrees, numeric=True),
+    Field("throttled", "throttled", ("thermal", "throttled"), "figure", plain),
+    Field("energy_per_inference_j", "energy", ("energy", "per_inference_j"), "figure", units.pretty_joules, True),
+    Field("mean_power_w", "power", ("energy", "mean_power_w"), "figure", units.pretty_watts, numeric=True),
+    Field("energy_scope", "energy of", ("energy", "scope"), "condition", plain),
+    Field("accuracy", "accuracy", ("accuracy", "top1"), "figure", units.pretty_share, numeric=True),
+    Field("sampler_cpu_share", "sampler", ("harness", "sampler_cpu_share"), "data", units.pretty_share, numeric=True),
+    Field("missed_ticks", "missed", ("harness", "missed_ticks"), "data", plain, numeric=True),
+    Field("verdict", "verdict", ("verdict",), "key", plain),
+    Field("reasons", "reasons", ("reasons",), "data", plain),
+    Field("warnings", "warnings", ("warnings",), "data", plain),
+    Field("energy_missing", "no energy", ("energy_missing",), "data", plain),
+)
+
+STORED_FIELDS: tuple[Field, ...] = (
+    Field("id", "run", ("id",), "key", plain),
+    Field("created_utc", "at (UTC)", ("created_utc",), "key", plain),
+    Field("device", "device", ("device",), "key", plain),
+    Field("model", "model", ("model",), "key", plain),
+    Field("task", "task", ("task",), "condition", plain),
+    Field("runner", "runner", ("runner",), "condition", plain),
+    Field("invocations", "n", ("invocations",), "key", plain, numeric=True),
+    Field("p50_s", "p50", ("p50_s",), "key", units.pretty_seconds, numeric=True, timed=True),
+    Field("verdict", "verdict", ("verdict",), "key", plain),
+    Field("failure", "failure", ("failure",), "figure", plain),
+)
+"""What a list of stored runs shows; paths lead into the store's summaries."""

@@ -1,0 +1,119 @@
+"""The figures of a run: one entry of "runs" in the JSON contract of `edgewise bench`, derived from the raw
+columns.
+
+SI units throughout. Null means that it was not measured; a ``..._missing`` key beside it says why.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Any
+
+from mobile.results.energy import energy
+from mobile.results.run import Run
+from mobile.results.stats import LATENCY_KEYS, describe_ns, describe_stages
+from mobile.results.thermal import thermal
+from mobile.results.verdict import judge
+from mobile.results.window import measured_window
+
+SUMMARY_ONLY = "the program gives only a summary of its own, no single times"
+
+
+def figures(run: Run) -> dict[str, Any]:
+    """The figures of ``run`` as JSON.
+
+    id, created_utc, device, provenance, model {name, sha256, format, size_bytes}, spec (the agent's),
+    environment, task; verdict, reasons, warnings; invocations (measured ones); latency_s {min, mean, p50,
+    p90, p99, max, std} and latency_missing; stages_s {stage: the same}; throughput_per_s (items: batch times
+    invocations over the time from the first start to the last end); cold_start_s {load, first}; memory_bytes
+    {before_load, peak_rss}; thermal or null, thermal_missing; energy or null, energy_missing; harness
+    {sampler_cpu_share, missed_ticks, ticks, supervisor_cpu_s}; failure or null.
+    """
+    measured = run.phase("measure")
+    own = _summary(run)
+    count = len(measured) or own.get("count")
+    verdict = judge(run, count)
+    latency, latency_missing = _latency(run, own)
+    heat, heat_missing = thermal(run)
+    joules, joules_missing = energy(run, count)
+    warnings = verdict.warnings + ([f"no percentiles: {latency_missing}"] if own and latency_missing else [])
+    return {
+        "id": run.id,
+        "created_utc": run.created_utc,
+        "device": run.spec.device,
+        "provenance": run.provenance,
+        "model": asdict(run.spec.model),
+        "task": run.spec.agent_spec.get("task", "bench"),
+        "spec": run.spec.agent_spec,
+        "environment": run.environment,
+        "verdict": verdict.verdict,
+        "reasons": verdict.reasons,
+        "warnings": warnings,
+        "invocations": count or 0,
+        "latency_s": latency,
+        "latency_missing": latency_missing,
+        "stages_s": describe_stages(measured.stages),
+        "throughput_per_s": _throughput(run, own),
+        "cold_start_s": _cold_start(run, own),
+        "memory_bytes": _memory(run),
+        "thermal": heat,
+        "thermal_missing": heat_missing,
+        "energy": joules,
+        "energy_missing": joules_missing,
+        "harness": _harness(run),
+        "failure": run.failure,
+    }
+
+
+def _summary(run: Run) -> dict[str, Any]:
+    """The figures that a command runner read from its program's output; {} for other runners."""
+    summary = (run.done or {}).get("summary")
+    return summary if isinstance(summary, dict) and not len(run.phase("measure")) else {}
+
+
+def _latency(run: Run, own: dict[str, Any]) -> tuple[dict[str, float | None], str | None]:
+    measured = run.phase("measure")
+    if len(measured):
+        return describe_ns(measured.duration_ns), None
+    given = own.get("latency_s")
+    if isinstance(given, dict):
+        latency: dict[str, float | None] = {key: given.get(key) for key in LATENCY_KEYS}
+        missing = [key for key in LATENCY_KEYS if latency[key] is None]
+        return latency, f"{SUMMARY_ONLY} (null: {', '.join(missing)})" if missing else None
+    return dict.fromkeys(LATENCY_KEYS), "nothing was measured"
+
+
+def _throughput(run: Run, own: dict[str, Any]) -> float | None:
+    """Items per second. Of a summary: what the program says, else one batch per mean latency."""
+    batch = int(run.spec.agent_spec.get("batch") or 1)
+    window, count = measured_window(run), len(run.phase("measure"))
+    if count and window is not None and window.duration_s > 0:
+        return batch * count / window.duration_s
+    given = own.get("throughput_per_s")
+    if given is not None:
+        return float(given)
+    mean = (own.get("latency_s") or {}).get("mean")
+    return batch / mean if mean else None
+
+
+def _cold_start(run: Run, own: dict[str, Any]) -> dict[str, float | None]:
+    """Seconds of loading the model, and of the first inference after it."""
+    load = (run.event("loaded") or {}).get("load_s")
+    first = (run.event("first-done") or {}).get("first_s")
+    durations = run.phase("first").duration_ns
+    if len(durations):
+        first = durations[0] / 1e9  # the event's time has the making of the first input in it
+    given = own.get("cold_start_s") or {}
+    return {"load": given.get("load", load), "first": given.get("first", first)}
+
+
+def _memory(run: Run) -> dict[str, int | None]:
+    """Resident memory of the worker in bytes: before the model was loaded, and at its peak."""
+    memory = (run.done or {}).get("memory") or {}
+    return {"before_load": memory.get("before_load"), "peak_rss": memory.get("peak_rss")}
+
+
+def _harness(run: Run) -> dict[str, Any]:
+    """What measuring cost: CPU share of the sampler, ticks it missed and held, CPU time of the supervisor."""
+    overhead = (run.done or {}).get("overhead") or {}
+    return {key: overhead.get(key) for key in ("sampler_cpu_share", "missed_ticks", "ticks", "supervisor_cpu_s")}

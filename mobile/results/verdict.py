@@ -1,0 +1,127 @@
+"""Whether a run's figures may be trusted: valid, or invalid with the reasons (the habit of MLPerf's LoadGen).
+
+Invalid: the run failed, was stopped or its stream was cut; less was measured than was asked for; the device
+throttled or lowered its clock caps; the sampler missed more than a tenth of its ticks; the provider that was
+asked for ran less than half of the model. A warning, because the figures still are what happened: latency
+drifted by more than a fifth (no steady state), a part of the model fell back to another provider, or a runner
+gives no percentiles.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+from mobile.results.run import Run
+from mobile.results.stats import third_shift
+from mobile.results.thermal import lowered_caps, rose_counters
+from mobile.results.window import measured_window
+
+MAX_MISSED_SHARE = 0.10
+MIN_NODE_SHARE = 0.5
+MAX_SHIFT = 0.20
+DURATION_TOLERANCE = 0.01  # the loop begins to count just before the first invocation
+CPU_PROVIDERS = ("cpu", "cpuexecutionprovider")
+
+
+class Verdict(NamedTuple):
+    """``verdict``: "valid" or "invalid"; ``reasons``: why it is invalid; ``warnings``: what to know all the same."""
+
+    verdict: str
+    reasons: list[str]
+    warnings: list[str]
+
+
+def judge(run: Run, invocations: int | None) -> Verdict:
+    """The verdict on a run of which ``invocations`` were measured (None: not known)."""
+    reasons = _ended_badly(run)
+    warnings: list[str] = []
+    if run.spec.agent_spec.get("task") != "evaluate":
+        if not reasons:
+            reasons += _too_little(run, invocations)
+        reasons += rose_counters(run) + lowered_caps(run)
+        reasons += ["the agent reported throttling" for event in run.events if event.get("name") == "throttled"][:1]
+        reasons += _missed(run)
+        warnings += _shift(run)
+    fallback = _provider(run)
+    reasons += fallback[0]
+    warnings += fallback[1] + _sampler_error(run)
+    return Verdict("invalid" if reasons else "valid", reasons, warnings)
+
+
+def _ended_badly(run: Run) -> list[str]:
+    if run.failure is not None:
+        return [f"it failed: {run.failure.get('code')}: {run.failure.get('message')}"]
+    if run.done is None:
+        return ["the stream was cut before the run was done"]
+    if run.done.get("outcome") != "completed":
+        return [f"it was {run.done.get('outcome')} before it was complete"]
+    return []
+
+
+def _too_little(run: Run, invocations: int | None) -> list[str]:
+    spec = run.spec.agent_spec
+    if not invocations:
+        return ["nothing was measured"]
+    if spec.get("runner") == "command":
+        return []  # a program that times itself keeps its own minimums
+    reasons = _lost(run)
+    least = spec.get("min_count") or 0
+    if invocations < least:
+        reasons.append(f"{invocations} invocations were measured, the minimum is {least}")
+    window = measured_window(run)
+    least_s = spec.get("min_duration_s") or 0.0
+    if window is not None and window.duration_s < least_s * (1 - DURATION_TOLERANCE):
+        reasons.append(f"measured for {window.duration_s:.3g} s, the minimum is {least_s:g} s")
+    return reasons
+
+
+def _lost(run: Run) -> list[str]:
+    told, arrived = (run.done or {}).get("invocations"), len(run.phase("measure"))
+    if isinstance(told, int) and told != arrived:
+        return [f"the agent measured {told} invocations, of which {arrived} arrived"]
+    return []
+
+
+def _missed(run: Run) -> list[str]:
+    overhead = (run.done or {}).get("overhead") or {}
+    ticks, missed = overhead.get("ticks") or 0, overhead.get("missed_ticks") or 0
+    if missed > MAX_MISSED_SHARE * (ticks + missed):
+        return [f"the sampler missed {missed} of {ticks + missed} ticks, more than {MAX_MISSED_SHARE:.0%}"]
+    return []
+
+
+def _provider(run: Run) -> tuple[list[str], list[str]]:
+    """(reasons, warnings) about the provider that was asked for, when that is not the CPU."""
+    asked = run.spec.agent_spec.get("provider")
+    loaded = run.event("loaded")
+    if not asked or asked.lower() in CPU_PROVIDERS or loaded is None:
+        return [], []
+    shares = loaded.get("node_share")
+    if not isinstance(shares, dict):
+        return [], [f"it is not known which share of the model ran on {asked}"]
+    share = _share_of(asked, loaded.get("provider"), shares)
+    ran = f"{share:.0%} of the model's nodes ran on {asked}"
+    rest = ", ".join(f"{name} {value:.0%}" for name, value in shares.items())
+    if share < MIN_NODE_SHARE:
+        return [f"only {ran} ({rest})"], []
+    return [], [f"{ran} ({rest})"] if share < 1 else []
+
+
+def _share_of(asked: str, used: Any, shares: dict[str, Any]) -> float:
+    """The share under the provider's own name, or under the name that the runtime gives it."""
+    names = {asked.lower(), f"{asked.lower()}executionprovider"}
+    if isinstance(used, str) and used.lower() not in CPU_PROVIDERS:
+        names.add(used.lower())
+    return float(sum(value for name, value in shares.items() if name.lower() in names and value is not None))
+
+
+def _shift(run: Run) -> list[str]:
+    shift = third_shift(run.phase("measure").duration_ns)
+    if shift is not None and abs(shift) > MAX_SHIFT:
+        return [f"no steady state: the last third's median latency is {shift:+.0%} from the first third's"]
+    return []
+
+
+def _sampler_error(run: Run) -> list[str]:
+    error = ((run.done or {}).get("overhead") or {}).get("sampler_error")
+    return [f"sampling ended early: {error}"] if error else []
