@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from tests.lab import adbd, binfmt, debian, image_phone, image_ssh, places
-from tests.lab.process import run
+from tests.lab.process import LabError, run
 
 
 def image(kind: str) -> Path:
@@ -55,8 +56,10 @@ def built(name: str, sources: Sequence[Path], build: Callable[[Path], None]) -> 
     with places.locked(name, timeout_s=900):
         if path.exists():
             return path
-        part = path.with_name(f"{name}.part")
-        remove_tree(part)
+        for left in path.parent.glob(f"{name}.*.part*"):
+            remove_tree(left)
+        # A name of its own: programs that a killed build left running cannot spoil this one.
+        part = path.with_name(f"{name}.{os.getpid()}.part")
         try:
             build(part)
             part.rename(path)
@@ -68,7 +71,9 @@ def built(name: str, sources: Sequence[Path], build: Callable[[Path], None]) -> 
 def remove_tree(path: Path) -> None:
     """Nothing; the folder is gone. Whatever is mounted in it is never descended into."""
     if path.exists():
-        run(["rm", "-rf", "--one-file-system", "--", path], timeout_s=120)
+        run(["rm", "-rf", "--one-file-system", "--", path], timeout_s=120, check=False)
+    if path.exists():
+        raise LabError(f"{path}: cannot be removed")
 
 
 def forget() -> None:

@@ -311,7 +311,7 @@ def test_an_interrupted_build_leaves_no_half_image(tmp_path: Path, monkeypatch: 
     monkeypatch.setenv("EDGEWISE_LAB_CACHE", str(tmp_path / "cache"))
     recipe = tmp_path / "recipe"
     recipe.write_text("first")
-    killed_earlier = places.cache_dir() / "thing.part"
+    killed_earlier = places.cache_dir() / "thing.1.part"
     killed_earlier.mkdir()
     (killed_earlier / "half").touch()
 
