@@ -69,7 +69,7 @@ class Sampler:
     def _run(self) -> None:
         try:
             self._sample()
-        except Exception as error:  # noqa: BLE001  the thread's edge: the run goes on without samples and says so
+        except Exception as error:  # noqa: BLE001 - the thread's edge: the run goes on without samples and says so
             self._error = "{}: {}".format(type(error).__name__, error)
             self._report_failure()
         finally:
