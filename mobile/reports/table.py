@@ -73,8 +73,10 @@ def _missing(rows: Sequence[Row]) -> list[str]:
     """Why a figure is missing, once for each reason."""
     lines = []
     for what, key in (("energy", "energy_missing"), ("temperature", "thermal_missing"), ("latency", "latency_missing")):
-        reasons = dict.fromkeys(row[key] for row in rows if row.get(key))
-        lines += [f"{what} not measured: {reason}" for reason in reasons]
+        for reason in dict.fromkeys(row[key] for row in rows if row.get(key)):
+            who = [str(row["id"]) for row in rows if row.get(key) == reason]
+            of = f" in {', '.join(who)}" if len(who) < len(rows) else ""
+            lines.append(f"{what} not measured{of}: {reason}")
     return lines
 
 

@@ -14,7 +14,7 @@ from mobile.results.run import Run
 from mobile.results.stats import LATENCY_KEYS, describe_ns, describe_stages
 from mobile.results.thermal import thermal
 from mobile.results.verdict import judge
-from mobile.results.window import measured_window
+from mobile.results.window import measured_window, summary_of
 
 SUMMARY_ONLY = "the program gives only a summary of its own, no single times"
 
@@ -22,16 +22,17 @@ SUMMARY_ONLY = "the program gives only a summary of its own, no single times"
 def figures(run: Run) -> dict[str, Any]:
     """The figures of ``run`` as JSON.
 
-    id, created_utc, device, provenance, model {name, sha256, format, size_bytes}, spec (the agent's),
-    environment, task; verdict, reasons, warnings; invocations (measured ones); latency_s {min, mean, p50,
-    p90, p99, max, std} and latency_missing; stages_s {stage: the same}; throughput_per_s (items: batch times
-    invocations over the time from the first start to the last end); cold_start_s {load, first}; memory_bytes
-    {before_load, peak_rss}; thermal or null, thermal_missing; energy or null, energy_missing; harness
-    {sampler_cpu_share, missed_ticks, ticks, supervisor_cpu_s}; failure or null.
+    id, created_utc, device, provenance, model {name, sha256, format, size_bytes}, task, spec (the agent's), environment;
+    verdict, reasons, warnings (verdict.py); invocations (measured ones; null when a program does not tell);
+    latency_s {min, mean, p50, p90, p99, max, std}, latency_missing; stages_s {stage: the same};
+    throughput_per_s (items: batch times invocations over the time from the first start to the last end);
+    cold_start_s {load, first}; memory_bytes {before_load, peak_rss}; thermal or null, thermal_missing (thermal.py);
+    energy or null, energy_missing (energy.py); harness {sampler_cpu_share, missed_ticks, ticks, supervisor_cpu_s};
+    failure {code, message, hint, phase} or null.
     """
     measured = run.phase("measure")
-    own = _summary(run)
-    count = len(measured) or own.get("count")
+    own = summary_of(run)
+    count: int | None = own.get("count") if own else len(measured)
     verdict = judge(run, count)
     latency, latency_missing = _latency(run, own)
     heat, heat_missing = thermal(run)
@@ -49,13 +50,13 @@ def figures(run: Run) -> dict[str, Any]:
         "verdict": verdict.verdict,
         "reasons": verdict.reasons,
         "warnings": warnings,
-        "invocations": count or 0,
+        "invocations": count,
         "latency_s": latency,
         "latency_missing": latency_missing,
-        "stages_s": describe_stages(measured.stages),
+        "stages_s": own.get("stages_s") or describe_stages(measured.stages),
         "throughput_per_s": _throughput(run, own),
         "cold_start_s": _cold_start(run, own),
-        "memory_bytes": _memory(run),
+        "memory_bytes": _memory(run, own),
         "thermal": heat,
         "thermal_missing": heat_missing,
         "energy": joules,
@@ -65,50 +66,48 @@ def figures(run: Run) -> dict[str, Any]:
     }
 
 
-def _summary(run: Run) -> dict[str, Any]:
-    """The figures that a command runner read from its program's output; {} for other runners."""
-    summary = (run.done or {}).get("summary")
-    return summary if isinstance(summary, dict) and not len(run.phase("measure")) else {}
-
-
 def _latency(run: Run, own: dict[str, Any]) -> tuple[dict[str, float | None], str | None]:
     measured = run.phase("measure")
     if len(measured):
         return describe_ns(measured.duration_ns), None
     given = own.get("latency_s")
-    if isinstance(given, dict):
-        latency: dict[str, float | None] = {key: given.get(key) for key in LATENCY_KEYS}
-        missing = [key for key in LATENCY_KEYS if latency[key] is None]
-        return latency, f"{SUMMARY_ONLY} (null: {', '.join(missing)})" if missing else None
-    return dict.fromkeys(LATENCY_KEYS), "nothing was measured"
+    if not isinstance(given, dict):
+        return dict.fromkeys(LATENCY_KEYS), "nothing was measured"
+    latency: dict[str, float | None] = {key: given.get(key) for key in LATENCY_KEYS}
+    missing = [key for key in LATENCY_KEYS if latency[key] is None]
+    why = (own.get("missing") or {}).get("latency_s", SUMMARY_ONLY)
+    return latency, f"{', '.join(missing)}: {why}" if missing else None
 
 
 def _throughput(run: Run, own: dict[str, Any]) -> float | None:
-    """Items per second. Of a summary: what the program says, else one batch per mean latency."""
+    """Items per second. Of a summary: the invocations a second that the program tells, else one per mean latency."""
     batch = int(run.spec.agent_spec.get("batch") or 1)
     window, count = measured_window(run), len(run.phase("measure"))
     if count and window is not None and window.duration_s > 0:
         return batch * count / window.duration_s
-    given = own.get("throughput_per_s")
-    if given is not None:
-        return float(given)
-    mean = (own.get("latency_s") or {}).get("mean")
+    told, mean = own.get("throughput_per_s"), (own.get("latency_s") or {}).get("mean")
+    if told is not None:
+        return batch * float(told)
     return batch / mean if mean else None
 
 
 def _cold_start(run: Run, own: dict[str, Any]) -> dict[str, float | None]:
     """Seconds of loading the model, and of the first inference after it."""
+    if own:  # such a program loads the model in its own time
+        given = own.get("cold_start_s") or {}
+        return {"load": given.get("load"), "first": given.get("first")}
     load = (run.event("loaded") or {}).get("load_s")
     first = (run.event("first-done") or {}).get("first_s")
     durations = run.phase("first").duration_ns
     if len(durations):
         first = durations[0] / 1e9  # the event's time has the making of the first input in it
-    given = own.get("cold_start_s") or {}
-    return {"load": given.get("load", load), "first": given.get("first", first)}
+    return {"load": load, "first": first}
 
 
-def _memory(run: Run) -> dict[str, int | None]:
-    """Resident memory of the worker in bytes: before the model was loaded, and at its peak."""
+def _memory(run: Run, own: dict[str, Any]) -> dict[str, int | None]:
+    """Resident memory of the process with the model, in bytes: before the model was loaded, and at its peak."""
+    if own:
+        return {"before_load": None, "peak_rss": own.get("peak_rss_bytes")}
     memory = (run.done or {}).get("memory") or {}
     return {"before_load": memory.get("before_load"), "peak_rss": memory.get("peak_rss")}
 

@@ -88,9 +88,10 @@ class RunStore:
         """
         with self._open() as connection:
             rows = connection.execute(
-                "SELECT summary FROM runs WHERE (?1 IS NULL OR device = ?1) AND (?2 IS NULL OR model = ?2)"
-                " ORDER BY number DESC LIMIT ?3",
-                (device, model, -1 if limit is None else limit),
+                "SELECT summary FROM runs WHERE (:device IS NULL OR device = :device)"
+                " AND (:model IS NULL OR model = :model)"
+                " ORDER BY number DESC LIMIT :limit",
+                {"device": device, "model": model, "limit": -1 if limit is None else limit},
             ).fetchall()
         return [json.loads(text) for (text,) in rows]
 
@@ -116,9 +117,9 @@ class RunStore:
         keys = ("created_utc", "device", "model", "code", "message", "hint")
         with self._open() as connection:
             rows = connection.execute(
-                f"SELECT {', '.join(keys)} FROM failures WHERE (?1 IS NULL OR device = ?1)"  # noqa: S608
-                " ORDER BY number DESC LIMIT ?2",
-                (device, -1 if limit is None else limit),
+                f"SELECT {', '.join(keys)} FROM failures WHERE (:device IS NULL OR device = :device)"  # noqa: S608
+                " ORDER BY number DESC LIMIT :limit",
+                {"device": device, "limit": -1 if limit is None else limit},
             ).fetchall()
         return [dict(zip(keys, row, strict=True)) for row in rows]
 
@@ -128,8 +129,8 @@ class RunStore:
         else:
             # Not LIKE: an id is data, not a pattern. The exact id comes before longer ones that it begins.
             found = connection.execute(
-                "SELECT number, document FROM runs WHERE substr(id, 1, length(?1)) = ?1 ORDER BY id != ?1 LIMIT 2",
-                (run_id,),
+                "SELECT number, document FROM runs WHERE substr(id, 1, length(:id)) = :id ORDER BY id != :id LIMIT 2",
+                {"id": run_id},
             ).fetchall()
         if not found or not run_id:
             raise UsageError(

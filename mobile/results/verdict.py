@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 from mobile.results.run import Run
 from mobile.results.stats import third_shift
 from mobile.results.thermal import lowered_caps, rose_counters
-from mobile.results.window import measured_window
+from mobile.results.window import measured_window, summary_of
 
 MAX_MISSED_SHARE = 0.10
 MIN_NODE_SHARE = 0.5
@@ -60,10 +60,10 @@ def _ended_badly(run: Run) -> list[str]:
 
 def _too_little(run: Run, invocations: int | None) -> list[str]:
     spec = run.spec.agent_spec
+    if summary_of(run):
+        return []  # a program that times itself keeps its own minimums
     if not invocations:
         return ["nothing was measured"]
-    if spec.get("runner") == "command":
-        return []  # a program that times itself keeps its own minimums
     reasons = _lost(run)
     least = spec.get("min_count") or 0
     if invocations < least:
@@ -91,28 +91,47 @@ def _missed(run: Run) -> list[str]:
 
 
 def _provider(run: Run) -> tuple[list[str], list[str]]:
-    """(reasons, warnings) about the provider that was asked for, when that is not the CPU."""
+    """(reasons, warnings) about the provider that was asked for, when that is not the CPU.
+
+    Where the time of each node is known it decides: a subgraph that a provider compiled counts as one node.
+    """
     asked = run.spec.agent_spec.get("provider")
-    loaded = run.event("loaded")
-    if not asked or asked.lower() in CPU_PROVIDERS or loaded is None:
+    loaded = run.event("loaded") or {}
+    if not asked or asked.lower() in CPU_PROVIDERS:
         return [], []
-    shares = loaded.get("node_share")
-    if not isinstance(shares, dict):
+    nodes = loaded.get("node_share") or summary_of(run).get("node_share")
+    if not isinstance(nodes, dict) or not nodes:
         return [], [f"it is not known which share of the model ran on {asked}"]
-    share = _share_of(asked, loaded.get("provider"), shares)
-    ran = f"{share:.0%} of the model's nodes ran on {asked}"
-    rest = ", ".join(f"{name} {value:.0%}" for name, value in shares.items())
-    if share < MIN_NODE_SHARE:
-        return [f"only {ran} ({rest})"], []
-    return [], [f"{ran} ({rest})"] if share < 1 else []
+    share = _share_of(asked, loaded.get("provider"), nodes)
+    words = f"{share:.0%} of the model's nodes ran on {asked} ({_listed(nodes)})"
+    decisive, times = share, loaded.get("node_time_share")
+    if isinstance(times, dict) and times:
+        decisive = _share_of(asked, loaded.get("provider"), times)
+        words += f", {decisive:.0%} of the nodes' time ({_listed(times)})"
+    if decisive < MIN_NODE_SHARE:
+        return [f"only {words}"], []
+    return [], [words] if min(share, decisive) < 1 else []
 
 
-def _share_of(asked: str, used: Any, shares: dict[str, Any]) -> float:
-    """The share under the provider's own name, or under the name that the runtime gives it."""
+def _listed(shares: dict[str, Any]) -> str:
+    return ", ".join(f"{name} {value:.0%}" for name, value in shares.items())
+
+
+def _share_of(asked: str, used: Any, shares: dict[str, float]) -> float:
+    """The share under the provider's own name or the name that the runtime gives it, else of all that is not the CPU.
+
+    Delegates have names of their own ("gpu" is TfLiteGpuDelegateV2), so what is no CPU is taken as what was asked for.
+    """
     names = {asked.lower(), f"{asked.lower()}executionprovider"}
     if isinstance(used, str) and used.lower() not in CPU_PROVIDERS:
         names.add(used.lower())
-    return float(sum(value for name, value in shares.items() if name.lower() in names and value is not None))
+    own = [value for name, value in shares.items() if name.lower() in names]
+    other = [value for name, value in shares.items() if not _is_cpu(name)]
+    return float(sum(own or other))
+
+
+def _is_cpu(name: str) -> bool:
+    return name.lower() in CPU_PROVIDERS or "xnnpack" in name.lower()
 
 
 def _shift(run: Run) -> list[str]:

@@ -45,6 +45,12 @@ def measured_window(run: Run) -> Window | None:
     return None
 
 
+def summary_of(run: Run) -> dict[str, Any]:
+    """The figures that a command runner read from its program's output; {} for runners that time each invocation."""
+    summary = (run.done or {}).get("summary")
+    return summary if isinstance(summary, dict) and not len(run.phase("measure")) else {}
+
+
 def series(run: Run, sensor: str) -> Series:
     """The samples of a sensor that have a value, in the order of time."""
     column = run.samples.columns.get(sensor, [])

@@ -17,7 +17,14 @@ MODEL = ModelRef("net.onnx", "ab" * 32, "onnx", 123_456)
 
 def sensor(name: str, quantity: str, state: str = "present", **more: Any) -> dict[str, Any]:
     """A descriptor as the agent's hello has it."""
-    about = {"name": name, "quantity": quantity, "unit": "?", "scope": f"scope of {name}", "state": state, "reason": None}
+    about = {
+        "name": name,
+        "quantity": quantity,
+        "unit": "?",
+        "scope": f"scope of {name}",
+        "state": state,
+        "reason": None,
+    }
     about.update({"period_s": None, "resolution": None, "source": "/sys", "wraps_at": None, "note": None, **more})
     return about
 
@@ -40,10 +47,16 @@ def event(name: str, t_ns: int = 0, **detail: Any) -> dict[str, Any]:
     return {"type": "event", "t_ns": t_ns, "name": name, "detail": detail}
 
 
-def block(phase: str, start_ns: list[int], duration_ns: list[int], stages: dict[str, Any] | None = None) -> dict[str, Any]:
+def block(
+    phase: str, start_ns: list[int], duration_ns: list[int], stages: dict[str, Any] | None = None
+) -> dict[str, Any]:
     """An invocations record."""
     return {
-        "type": "invocations", "phase": phase, "start_ns": start_ns, "duration_ns": duration_ns, "stages": stages or {},
+        "type": "invocations",
+        "phase": phase,
+        "start_ns": start_ns,
+        "duration_ns": duration_ns,
+        "stages": stages or {},
     }
 
 
@@ -54,11 +67,21 @@ def samples(t_ns: list[int], columns: dict[str, list[float | None]]) -> dict[str
 
 def done(count: int, **more: Any) -> dict[str, Any]:
     """A done record of a completed run."""
-    overhead = {"sampler_cpu_s": 0.01, "sampler_cpu_share": 0.001, "ticks": 50, "missed_ticks": 0, "supervisor_cpu_s": 0.1}
+    overhead = {
+        "sampler_cpu_s": 0.01,
+        "sampler_cpu_share": 0.001,
+        "ticks": 50,
+        "missed_ticks": 0,
+        "supervisor_cpu_s": 0.1,
+    }
     record = {
-        "type": "done", "t_ns": 10 * SECOND, "outcome": "completed", "invocations": count,
+        "type": "done",
+        "t_ns": 10 * SECOND,
+        "outcome": "completed",
+        "invocations": count,
         "memory": {"before_load": 20_000_000, "after_load": 30_000_000, "peak_rss": 40_000_000},
-        "overhead": overhead, "summary": None,
+        "overhead": overhead,
+        "summary": None,
     }
     record["overhead"] = {**overhead, **more.pop("overhead", {})}
     return {**record, **more}

@@ -132,17 +132,13 @@ def test_search_order(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert "from-env" in load_inventory().devices
     assert "from-option" in load_inventory(write("option.yaml", "from-option")).devices
     monkeypatch.setenv("EDGEWISE_INVENTORY", "absent.yaml")
-    with pytest.raises(ConfigError, match="absent.yaml: cannot be read: No such file"):
+    with pytest.raises(ConfigError, match=r"absent\.yaml: cannot be read: No such file"):
         load_inventory()
 
 
 def test_anchors_and_merge_keys_work(tmp_path: Path) -> None:
     path = tmp_path / "devices.yaml"
-    path.write_text(
-        "devices:\n"
-        "  a: &pi {host: a.local, port: 22, kind: raspberry_pi}\n"
-        "  b: {<<: *pi, host: b.local}\n"
-    )
+    path.write_text("devices:\n  a: &pi {host: a.local, port: 22, kind: raspberry_pi}\n  b: {<<: *pi, host: b.local}\n")
     device = load_inventory(path).device("b")
     assert (device.host, device.port, device.kind) == ("b.local", 22, "raspberry_pi")
 

@@ -13,18 +13,16 @@ def _answers(both: int, only_a: int, only_b: int, neither: int) -> tuple[list[bo
     return a, b
 
 
-# Newcombe, Statistics in Medicine 17 (1998) 2635, table III, method 10 (the first two); Fagerland, Lydersen and Laake, Statistics
-# in Medicine 33 (2014) 2850, airway hyper-responsiveness (the third); the rest with another implementation that was
-# checked against that table.
+# Newcombe, Statistics in Medicine 17 (1998) 2635-2650, table III, method 10.
 PUBLISHED = [
     ((36, 12, 2, 0), 0.0569, 0.3404),
     ((20, 12, 2, 16), 0.0562, 0.3292),
-    ((1, 1, 7, 12), -0.5069, -0.0256),
-    ((27, 3, 0, 0), -0.0310, 0.2562),
-    ((27, 0, 0, 3), -0.1097, 0.1097),
-    ((15, 0, 15, 0), -0.6685, -0.2969),
-    ((0, 0, 1, 29), -0.1667, 0.0834),
-    ((10, 0, 20, 0), -0.8077, -0.4548),
+    ((18, 12, 2, 18), 0.0562, 0.3290),
+    ((36, 14, 0, 0), 0.1528, 0.4167),
+    ((35, 14, 0, 1), 0.1461, 0.4175),
+    ((18, 14, 0, 18), 0.1441, 0.3963),
+    ((2, 97, 1, 0), 0.8721, 0.9854),
+    ((0, 29, 1, 0), 0.6666, 0.9882),
 ]
 
 

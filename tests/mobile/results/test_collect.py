@@ -11,7 +11,9 @@ from tests.support.runs import block, collector, done, event, hello, samples, se
 def test_a_stream_becomes_a_run() -> None:
     made = collector(threads=2)
     made.feed(hello([sensor("temperature.cpu", "temperature"), sensor("temperature.gpu", "temperature")]))
-    made.feed(event("loaded", 5, load_s=0.5, runtime={"name": "r", "version": "1"}, provider="CPU", node_share={"CPU": 1}))
+    made.feed(
+        event("loaded", 5, load_s=0.5, runtime={"name": "r", "version": "1"}, provider="CPU", node_share={"CPU": 1})
+    )
     made.feed(block("measure", [10, 20], [3, 4], {"a": [1, 1]}))
     made.feed(block("measure", [30], [5], {"a": [2]}))
     made.feed(samples([1, 2], {"temperature.cpu": [50.0, 51], "temperature.gpu": [None, 60.5]}))
@@ -24,7 +26,9 @@ def test_a_stream_becomes_a_run() -> None:
     assert list(run.phase("measure").duration_ns) == [3, 4, 5]
     assert list(run.phase("measure").stages["a"]) == [1, 1, 2]
     assert run.samples.columns == {
-        "temperature.cpu": [50.0, 51.0, 52.0], "temperature.gpu": [None, 60.5, None], "late": [None, None, 7.0],
+        "temperature.cpu": [50.0, 51.0, 52.0],
+        "temperature.gpu": [None, 60.5, None],
+        "late": [None, None, 7.0],
     }
     assert list(run.top1) == [1, 2, 3]
     assert run.event("loaded")["load_s"] == 0.5
