@@ -63,7 +63,9 @@ class Sampler:
         return {
             "sampler_cpu_s": self._cpu_s,
             "sampler_cpu_share": self._cpu_s / (wall_ns * 1e-9) if wall_ns > 0 else 0.0,
-            "ticks": self._ticks, "missed_ticks": self._missed, "sampler_error": self._error,
+            "ticks": self._ticks,
+            "missed_ticks": self._missed,
+            "sampler_error": self._error,
         }
 
     def _run(self) -> None:

@@ -13,9 +13,7 @@ __all__ = ["device_facts"]
 Fact = Tuple[Any, Optional[str]]  # (value, None) or (None, why it is not known)
 
 
-def device_facts(
-    root: str = "/", probe_runtimes: bool = False, python_path: Sequence[str] = ()
-) -> Dict[str, Any]:
+def device_facts(root: str = "/", probe_runtimes: bool = False, python_path: Sequence[str] = ()) -> Dict[str, Any]:
     """The facts as a JSON object; an unknown one is null, and ``missing`` says why: {key: reason}.
 
     model, soc, arch, cores, cpu_clusters [{cpus, max_hz, capacity}], governor, memory_bytes,
@@ -30,10 +28,18 @@ def device_facts(
     facts: Dict[str, Any] = {}
     missing: Dict[str, str] = {}
     readers: Dict[str, Callable[[str], Fact]] = {
-        "model": board.model, "soc": board.soc, "arch": system.arch, "cores": cpu.cores,
-        "cpu_clusters": cpu.clusters, "governor": cpu.governor, "memory_bytes": system.memory,
-        "memory_available_bytes": system.memory_available, "os": system.os_name, "kernel": system.kernel,
-        "power_supply": board.power_supply, "libc": software.libc,
+        "model": board.model,
+        "soc": board.soc,
+        "arch": system.arch,
+        "cores": cpu.cores,
+        "cpu_clusters": cpu.clusters,
+        "governor": cpu.governor,
+        "memory_bytes": system.memory,
+        "memory_available_bytes": system.memory_available,
+        "os": system.os_name,
+        "kernel": system.kernel,
+        "power_supply": board.power_supply,
+        "libc": software.libc,
     }
     for key, reader in readers.items():
         facts[key], reason = reader(root)

@@ -66,7 +66,7 @@ def _members(policy: str) -> List[int]:
         cpus = cpu_list(read_label(os.path.join(policy, name)) or "")
         if cpus:
             return cpus
-    return cpu_list(os.path.basename(policy)[len("policy"):])
+    return cpu_list(os.path.basename(policy)[len("policy") :])
 
 
 def governor(root: str) -> Tuple[Optional[str], Optional[str]]:

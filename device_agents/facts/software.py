@@ -13,7 +13,11 @@ from typing import Any, Dict, List, Optional, Sequence, Tuple
 RUNTIMES = {
     "onnxruntime": (
         (
-            "onnxruntime", "onnxruntime-gpu", "onnxruntime-openvino", "onnxruntime-qnn", "onnxruntime-directml",
+            "onnxruntime",
+            "onnxruntime-gpu",
+            "onnxruntime-openvino",
+            "onnxruntime-qnn",
+            "onnxruntime-directml",
             "onnxruntime-training",
         ),
         "onnxruntime",
@@ -44,7 +48,8 @@ sys.stdout.write("\\n@edgewise " + json.dumps(answer) + "\\n")
 def python() -> Dict[str, Any]:
     """This interpreter: {version, executable, bits}."""
     return {
-        "version": "{}.{}.{}".format(*sys.version_info[:3]), "executable": sys.executable or None,
+        "version": "{}.{}.{}".format(*sys.version_info[:3]),
+        "executable": sys.executable or None,
         "bits": struct.calcsize("P") * 8,
     }
 
@@ -76,8 +81,11 @@ def runtimes(python_path: Sequence[str] = (), probe: bool = False) -> List[Dict[
         if folder is None:
             continue
         entry: Dict[str, Any] = {
-            "name": name, "version": version, "providers": [],
-            "python_path": folder if folder in python_path else None, "error": None,
+            "name": name,
+            "version": version,
+            "providers": [],
+            "python_path": folder if folder in python_path else None,
+            "error": None,
         }
         if probe:
             answer = _probe(module, python_path)
@@ -120,8 +128,13 @@ def _probe(module: str, python_path: Sequence[str]) -> Dict[str, Any]:
     environment = dict(os.environ, ORT_DISABLE_TELEMETRY="1")
     try:
         result = subprocess.run(
-            command, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-            timeout=PROBE_TIMEOUT_S, check=False,
+            command,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            timeout=PROBE_TIMEOUT_S,
+            check=False,
         )
     except subprocess.TimeoutExpired:
         return {"error": "importing {} took longer than {:g} s".format(module, PROBE_TIMEOUT_S)}
@@ -133,7 +146,7 @@ def _probe(module: str, python_path: Sequence[str]) -> Dict[str, Any]:
 def _answer(module: str, code: int, stdout: bytes, stderr: bytes) -> Dict[str, Any]:
     for line in stdout.decode("utf-8", "replace").splitlines():
         if line.startswith("@edgewise "):
-            answer = json.loads(line[len("@edgewise "):])
+            answer = json.loads(line[len("@edgewise ") :])
             return dict(answer) if isinstance(answer, dict) else {}
     if code < 0:
         try:

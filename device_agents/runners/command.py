@@ -136,7 +136,8 @@ def _check_asked(spec: AgentSpec, used: "set[str]", preset: Optional[Preset]) ->
     for name, value in asked.items():
         if value is not None and name not in used and name not in takes:
             raise AgentFailure(
-                "bad-spec", "{} is {!r}, but the command would not be told".format(name, value),
+                "bad-spec",
+                "{} is {!r}, but the command would not be told".format(name, value),
                 "Write {{{0}}} where the command takes it, or leave {0} out.".format(name),
             )
 

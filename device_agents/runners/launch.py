@@ -93,13 +93,15 @@ def _not_started(program: str, error: OSError) -> AgentFailure:
         # Also when the program is there and its loader is not: a binary of another C library.
         if os.path.exists(program):
             return AgentFailure(
-                "missing-runtime", "{} is there, but the loader or interpreter that it names is not".format(program),
+                "missing-runtime",
+                "{} is there, but the loader or interpreter that it names is not".format(program),
                 "Use a build of the program for this system's C library.",
             )
         return missing(program)
     if isinstance(error, PermissionError):
         return AgentFailure(
-            "command-failed", "{} may not be executed".format(program),
+            "command-failed",
+            "{} may not be executed".format(program),
             "Make it executable (chmod +x), on a file system that is not mounted noexec.",
         )
     reason = error.strerror or str(error)
@@ -109,7 +111,8 @@ def _not_started(program: str, error: OSError) -> AgentFailure:
 def missing(program: str) -> AgentFailure:
     """The failure for a program that is not on the device."""
     return AgentFailure(
-        "missing-runtime", "there is no program {!r} on the device".format(program),
+        "missing-runtime",
+        "there is no program {!r} on the device".format(program),
         "Put it on the device's PATH, or give its path there as the first word of the command.",
     )
 

@@ -51,7 +51,11 @@ def complete(argv: Sequence[str], options: Sequence[Tuple[str, str]]) -> List[st
 # LiteRT and TFLite benchmark_model ------------------------------------------------------------------------------------
 
 _DELEGATE_OPTIONS = {
-    "xnnpack": "use_xnnpack", "gpu": "use_gpu", "nnapi": "use_nnapi", "hexagon": "use_hexagon", "coreml": "use_coreml",
+    "xnnpack": "use_xnnpack",
+    "gpu": "use_gpu",
+    "nnapi": "use_nnapi",
+    "hexagon": "use_hexagon",
+    "coreml": "use_coreml",
 }
 
 # tensorflow/core/util/stats_calculator.h, Stat::OutputToStream: "(all same)" stands for first, min, max and avg.
@@ -81,8 +85,10 @@ def benchmark_model_options(spec: AgentSpec) -> List[Tuple[str, str]]:
     if spec.threads is not None:
         options.append(("num_threads", str(spec.threads)))
     options += [
-        ("num_runs", str(spec.min_count)), ("min_secs", str(spec.min_duration_s)),
-        ("max_secs", str(spec.max_duration_s)), ("warmup_runs", str(spec.warmup_count)),
+        ("num_runs", str(spec.min_count)),
+        ("min_secs", str(spec.min_duration_s)),
+        ("max_secs", str(spec.max_duration_s)),
+        ("warmup_runs", str(spec.warmup_count)),
         ("warmup_min_secs", str(spec.warmup_duration_s)),
     ]
     if spec.provider is not None and spec.provider.lower() != "cpu":
@@ -125,9 +131,15 @@ def parse_benchmark_model(text: str) -> Dict[str, Any]:
         missing["memory_bytes"] = "the program does not print it"
     missing["throughput_per_s"] = "the program does not print it"
     return {
-        "count": int(measured["count"]), "latency_s": latency, "percentiles_s": percentiles or None,
-        "throughput_per_s": None, "cold_start_s": {"load": load_s, "first": first_s}, "memory_bytes": memory,
-        "node_share": shares, "stages_s": {}, "missing": missing,
+        "count": int(measured["count"]),
+        "latency_s": latency,
+        "percentiles_s": percentiles or None,
+        "throughput_per_s": None,
+        "cold_start_s": {"load": load_s, "first": first_s},
+        "memory_bytes": memory,
+        "node_share": shares,
+        "stages_s": {},
+        "missing": missing,
     }
 
 
@@ -200,8 +212,13 @@ _QPS = re.compile(r"[Tt]hroughput: {} qps".format(_NUMBER))
 _TOTAL_GPU = re.compile(r"(?:Total GPU Compute Time|total compute time): {} s".format(_NUMBER))
 
 _TITLES = {
-    "Latency": "latency", "Host Latency": "latency", "GPU Compute Time": "gpu_compute", "GPU Compute": "gpu_compute",
-    "Enqueue Time": "enqueue", "H2D Latency": "host_to_device", "D2H Latency": "device_to_host",
+    "Latency": "latency",
+    "Host Latency": "latency",
+    "GPU Compute Time": "gpu_compute",
+    "GPU Compute": "gpu_compute",
+    "Enqueue Time": "enqueue",
+    "H2D Latency": "host_to_device",
+    "D2H Latency": "device_to_host",
 }
 
 
@@ -210,7 +227,9 @@ def trtexec_options(spec: AgentSpec) -> List[Tuple[str, str]]:
     model = spec.model_path or ""
     kind = "onnx" if os.path.splitext(model)[1].lower() == ".onnx" else "loadEngine"
     return [
-        (kind, model), ("iterations", str(spec.min_count)), ("duration", str(math.ceil(spec.min_duration_s))),
+        (kind, model),
+        ("iterations", str(spec.min_count)),
+        ("duration", str(math.ceil(spec.min_duration_s))),
         ("warmUp", str(round(spec.warmup_duration_s * 1000))),
     ]
 
@@ -244,8 +263,14 @@ def parse_trtexec(text: str) -> Dict[str, Any]:
     for stage in found.values():
         del stage["percentiles"]
     return {
-        "count": count, "latency_s": latency, "percentiles_s": percentiles or None, "throughput_per_s": throughput,
-        "cold_start_s": {"load": None, "first": None}, "memory_bytes": None, "node_share": None, "stages_s": found,
+        "count": count,
+        "latency_s": latency,
+        "percentiles_s": percentiles or None,
+        "throughput_per_s": throughput,
+        "cold_start_s": {"load": None, "first": None},
+        "memory_bytes": None,
+        "node_share": None,
+        "stages_s": found,
         "missing": missing,
     }
 

@@ -13,8 +13,15 @@ from device_agents.sensors.files import Attribute, SensorError
 Descriptor = Dict[str, Any]
 
 UNITS = {
-    "temperature": "degC", "power": "W", "energy": "J", "frequency": "Hz", "voltage": "V", "current": "A",
-    "charge": "C", "count": "1", "ratio": "1",
+    "temperature": "degC",
+    "power": "W",
+    "energy": "J",
+    "frequency": "Hz",
+    "voltage": "V",
+    "current": "A",
+    "charge": "C",
+    "count": "1",
+    "ratio": "1",
 }
 
 
@@ -32,8 +39,17 @@ def descriptor(
 ) -> Descriptor:
     """A descriptor; the unit follows from the quantity. ``period_s``: how often the source has a new value."""
     return {
-        "name": name, "quantity": quantity, "unit": UNITS[quantity], "scope": scope, "state": state, "reason": reason,
-        "period_s": period_s, "resolution": resolution, "source": source, "wraps_at": wraps_at, "note": note,
+        "name": name,
+        "quantity": quantity,
+        "unit": UNITS[quantity],
+        "scope": scope,
+        "state": state,
+        "reason": reason,
+        "period_s": period_s,
+        "resolution": resolution,
+        "source": source,
+        "wraps_at": wraps_at,
+        "note": note,
     }
 
 
@@ -46,9 +62,7 @@ class Sensor:
 
     __slots__ = ("_attributes", "_combine", "descriptor", "name")
 
-    def __init__(
-        self, about: Descriptor, paths: Iterable[str], combine: Callable[[List[int]], float]
-    ) -> None:
+    def __init__(self, about: Descriptor, paths: Iterable[str], combine: Callable[[List[int]], float]) -> None:
         self.descriptor = about
         self.name: str = about["name"]
         self._attributes = [Attribute(path) for path in paths]

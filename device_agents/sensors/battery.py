@@ -75,7 +75,11 @@ def _add_battery(findings: Findings, battery: str, path: str) -> None:
         done.add(item.name)
         source = os.path.join(path, item.file)
         about = descriptor(
-            "{}.{}".format(item.name, battery), item.quantity, "battery terminal", source, resolution=item.factor,
+            "{}.{}".format(item.name, battery),
+            item.quantity,
+            "battery terminal",
+            source,
+            resolution=item.factor,
             note=item.note,
         )
         add(findings, Sensor(about, [source], scaled(item.factor)))

@@ -41,7 +41,11 @@ def find(root: str) -> Findings:
 def _add_clock(findings: Findings, path: str) -> None:
     source = os.path.join(path, "scaling_cur_freq")
     about = descriptor(
-        "frequency." + os.path.basename(path), "frequency", _scope(path), source, resolution=HZ_PER_UNIT,
+        "frequency." + os.path.basename(path),
+        "frequency",
+        _scope(path),
+        source,
+        resolution=HZ_PER_UNIT,
         note="on many boards the clock that was asked for; firmware may hold the real one lower",
     )
     add(findings, Sensor(about, [source], scaled(HZ_PER_UNIT)))

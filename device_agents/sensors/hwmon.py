@@ -65,7 +65,11 @@ def find(root: str) -> Findings:
             _add_monitor(findings, monitor)
         else:
             about = descriptor(
-                "temperature." + monitor.name, "temperature", "hwmon " + monitor.name, monitor.path, "absent",
+                "temperature." + monitor.name,
+                "temperature",
+                "hwmon " + monitor.name,
+                monitor.path,
+                "absent",
                 "not sampled: " + why,
             )
             findings.missing.append(about)
@@ -120,7 +124,9 @@ def _add_input(findings: Findings, monitor: Monitor, stem: str, name: str, label
         add(findings, Sensor(about, [source], thermal.degc), tolerate=True)
         return
     quantity, factor = {
-        "power": ("power", W_PER_UNIT), "in": ("voltage", V_PER_UNIT), "curr": ("current", A_PER_UNIT),
+        "power": ("power", W_PER_UNIT),
+        "in": ("voltage", V_PER_UNIT),
+        "curr": ("current", A_PER_UNIT),
     }[stem.rstrip("0123456789")]
     about = descriptor("{}.{}".format(quantity, title), quantity, scope, source, resolution=factor)
     if name.endswith("_average"):

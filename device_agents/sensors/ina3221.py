@@ -53,7 +53,11 @@ def _add_rail(findings: Findings, monitor: hwmon.Monitor, channel: int) -> None:
         return
     name = label or "ina3221.channel{}".format(channel)
     about = descriptor(
-        "power." + name, "power", SCOPES.get(name, "power rail " + name), os.path.join(monitor.path, current),
-        period_s=PERIOD_S, note="voltage times current of two conversions",
+        "power." + name,
+        "power",
+        SCOPES.get(name, "power rail " + name),
+        os.path.join(monitor.path, current),
+        period_s=PERIOD_S,
+        note="voltage times current of two conversions",
     )
     add(findings, Sensor(about, [os.path.join(monitor.path, file) for file in (voltage, current)], watts))

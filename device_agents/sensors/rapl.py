@@ -77,8 +77,13 @@ def _add_zone(findings: Findings, base: str, path: str) -> None:
     source = os.path.join(path, "energy_uj")
     parent = _parent_name(base, path)
     about = descriptor(
-        ".".join(["energy", "rapl"] + ([parent] if parent else []) + [name]), "energy", _scope(name, parent), source,
-        period_s=PERIOD_S, resolution=RESOLUTION_J, wraps_at=_range_j(path),
+        ".".join(["energy", "rapl"] + ([parent] if parent else []) + [name]),
+        "energy",
+        _scope(name, parent),
+        source,
+        period_s=PERIOD_S,
+        resolution=RESOLUTION_J,
+        wraps_at=_range_j(path),
     )
     add(findings, Sensor(about, [source], scaled(J_PER_UNIT)))
     if about["reason"] == "permission denied":

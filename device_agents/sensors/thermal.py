@@ -52,9 +52,7 @@ def find(root: str) -> Findings:
 def _add_zone(findings: Findings, path: str) -> None:
     kind = read_label(os.path.join(path, "type")) or "unnamed"
     source = os.path.join(path, "temp")
-    about = descriptor(
-        "temperature." + kind, "temperature", "thermal zone " + kind, source, resolution=DEGC_PER_UNIT
-    )
+    about = descriptor("temperature." + kind, "temperature", "thermal zone " + kind, source, resolution=DEGC_PER_UNIT)
     absent = _why_absent(kind, source)
     if absent is not None:
         about.update(state="absent", reason=absent)

@@ -43,14 +43,22 @@ def _add_x86(findings: Findings, root: str) -> None:
     if cores:
         paths = list(cores.values())
         about = descriptor(
-            "throttle.core", "count", "thermal throttling of CPU cores", paths[0], resolution=1.0,
+            "throttle.core",
+            "count",
+            "thermal throttling of CPU cores",
+            paths[0],
+            resolution=1.0,
             note="sum over {} cores, since boot".format(len(paths)),
         )
         add(findings, Sensor(about, paths, total))
     for package, path in packages.items():
         about = descriptor(
-            "throttle.package-" + package, "count", "thermal throttling of CPU package " + package, path,
-            resolution=1.0, note="since boot",
+            "throttle.package-" + package,
+            "count",
+            "thermal throttling of CPU package " + package,
+            path,
+            resolution=1.0,
+            note="since boot",
         )
         add(findings, Sensor(about, [path], total))
 

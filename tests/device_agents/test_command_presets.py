@@ -23,7 +23,14 @@ from device_agents.spec import AgentSpec
 DATA = Path(__file__).parent.parent / "data" / "commands"
 MB = 1024 * 1024
 KEYS = {
-    "count", "latency_s", "percentiles_s", "throughput_per_s", "cold_start_s", "memory_bytes", "node_share", "stages_s",
+    "count",
+    "latency_s",
+    "percentiles_s",
+    "throughput_per_s",
+    "cold_start_s",
+    "memory_bytes",
+    "node_share",
+    "stages_s",
     "missing",
 }
 
@@ -83,7 +90,9 @@ def test_benchmark_model(name, count, us, cold_us, memory_mb, shares):
 def test_litert_prints_three_percentiles():
     summary = parse_benchmark_model(recorded("benchmark_model_litert_cpu_profiled.txt"))
     assert summary["percentiles_s"] == {
-        "5": pytest.approx(460e-6), "50": pytest.approx(462e-6), "95": pytest.approx(478e-6),
+        "5": pytest.approx(460e-6),
+        "50": pytest.approx(462e-6),
+        "95": pytest.approx(478e-6),
     }
 
 
@@ -181,7 +190,10 @@ _TEXTS = [path.read_text(encoding="utf-8") for path in sorted(DATA.glob("*.txt")
 
 @settings(max_examples=150, deadline=None)
 @given(
-    text=st.sampled_from(_TEXTS), start=st.integers(0, 3000), length=st.integers(0, 3000), noise=st.text(max_size=30),
+    text=st.sampled_from(_TEXTS),
+    start=st.integers(0, 3000),
+    length=st.integers(0, 3000),
+    noise=st.text(max_size=30),
     at=st.integers(0, 3000),
 )
 def test_cut_or_spoiled_output_is_parsed_or_told(text, start, length, noise, at):
@@ -196,15 +208,31 @@ def test_cut_or_spoiled_output_is_parsed_or_told(text, start, length, noise, at)
 
 def test_options_ask_for_what_the_spec_says():
     spec = AgentSpec(
-        runner="command", model_path="m.tflite", threads=2, min_count=7, min_duration_s=1.5, max_duration_s=9.0,
-        warmup_count=1, warmup_duration_s=0.25, provider="gpu",
+        runner="command",
+        model_path="m.tflite",
+        threads=2,
+        min_count=7,
+        min_duration_s=1.5,
+        max_duration_s=9.0,
+        warmup_count=1,
+        warmup_duration_s=0.25,
+        provider="gpu",
     )
     assert PRESETS["benchmark_model"].options(spec) == [
-        ("graph", "m.tflite"), ("num_threads", "2"), ("num_runs", "7"), ("min_secs", "1.5"), ("max_secs", "9.0"),
-        ("warmup_runs", "1"), ("warmup_min_secs", "0.25"), ("use_gpu", "true"),
+        ("graph", "m.tflite"),
+        ("num_threads", "2"),
+        ("num_runs", "7"),
+        ("min_secs", "1.5"),
+        ("max_secs", "9.0"),
+        ("warmup_runs", "1"),
+        ("warmup_min_secs", "0.25"),
+        ("use_gpu", "true"),
     ]
     assert PRESETS["trtexec"].options(spec._replace(model_path="m.onnx")) == [
-        ("onnx", "m.onnx"), ("iterations", "7"), ("duration", "2"), ("warmUp", "250"),
+        ("onnx", "m.onnx"),
+        ("iterations", "7"),
+        ("duration", "2"),
+        ("warmUp", "250"),
     ]
     assert PRESETS["trtexec"].options(spec._replace(model_path="m.plan"))[0] == ("loadEngine", "m.plan")
     with pytest.raises(AgentFailure, match="no delegate 'tpu'"):
@@ -213,5 +241,9 @@ def test_options_ask_for_what_the_spec_says():
 
 def test_the_users_own_options_win():
     assert complete(["x", "--num_runs=3", "--graph", "y"], [("num_runs", "50"), ("graph", "z"), ("a", "b")]) == [
-        "x", "--num_runs=3", "--graph", "y", "--a=b",
+        "x",
+        "--num_runs=3",
+        "--graph",
+        "y",
+        "--a=b",
     ]

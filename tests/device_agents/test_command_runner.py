@@ -174,7 +174,10 @@ def test_a_missing_model_is_told():
 
 def test_braces_that_are_no_placeholder_stay(tmp_path):
     assert command_line(spec(["true", "{}", "{other}", "{model}"], model_path="m"), None) == [
-        "true", "{}", "{other}", "m",
+        "true",
+        "{}",
+        "{other}",
+        "m",
     ]
 
 

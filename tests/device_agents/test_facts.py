@@ -16,8 +16,22 @@ from device_agents.facts import board, cpu, device_facts, software
 from tests.support.sysfs import make_tree, read_tsv
 
 KEYS = {
-    "model", "soc", "arch", "cores", "cpu_clusters", "governor", "memory_bytes", "memory_available_bytes", "os",
-    "kernel", "libc", "python", "runtimes", "power_supply", "clock_utc", "missing",
+    "model",
+    "soc",
+    "arch",
+    "cores",
+    "cpu_clusters",
+    "governor",
+    "memory_bytes",
+    "memory_available_bytes",
+    "os",
+    "kernel",
+    "libc",
+    "python",
+    "runtimes",
+    "power_supply",
+    "clock_utc",
+    "missing",
 }
 
 
@@ -39,7 +53,15 @@ def test_nothing_known_is_null_with_a_reason(tmp_path):
     facts = device_facts(str(tmp_path))
     unknown = {key for key, value in facts.items() if value is None}
     assert unknown == {
-        "model", "soc", "cores", "cpu_clusters", "governor", "memory_bytes", "memory_available_bytes", "os", "kernel",
+        "model",
+        "soc",
+        "cores",
+        "cpu_clusters",
+        "governor",
+        "memory_bytes",
+        "memory_available_bytes",
+        "os",
+        "kernel",
         "power_supply",
     }
     assert unknown <= set(facts["missing"])
@@ -50,7 +72,8 @@ def test_laptop(tmp_path):
     assert facts["model"] == "Example Computers Laptop 14"
     assert facts["cores"] == 4
     assert facts["cpu_clusters"] == [
-        {"cpus": [0, 1], "max_hz": 4e9, "capacity": None}, {"cpus": [2, 3], "max_hz": 3e9, "capacity": None},
+        {"cpus": [0, 1], "max_hz": 4e9, "capacity": None},
+        {"cpus": [2, 3], "max_hz": 3e9, "capacity": None},
     ]
     assert facts["governor"] == "powersave,performance"
     assert facts["memory_bytes"] == 16303232 * 1024
@@ -92,8 +115,14 @@ def test_a_cpu_list_from_hell_stays_small():
 @pytest.mark.parametrize(
     "files, expected",
     [
-        ({"/sys/class/dmi/id/product_name": "System Product Name", "/sys/class/dmi/id/board_name": "Z790",
-          "/sys/class/dmi/id/board_vendor": "ACME"}, "ACME Z790"),
+        (
+            {
+                "/sys/class/dmi/id/product_name": "System Product Name",
+                "/sys/class/dmi/id/board_name": "Z790",
+                "/sys/class/dmi/id/board_vendor": "ACME",
+            },
+            "ACME Z790",
+        ),
         ({"/sys/class/dmi/id/product_name": "ACME Box", "/sys/class/dmi/id/sys_vendor": "ACME"}, "ACME Box"),
         ({"/sys/class/dmi/id/product_name": "To Be Filled By O.E.M."}, None),
         ({"/sys/firmware/devicetree/base/model": b"NVIDIA Jetson Orin Nano\0"}, "NVIDIA Jetson Orin Nano"),
@@ -108,13 +137,16 @@ def test_models(tmp_path, files, expected):
 @pytest.mark.parametrize(
     "online, status, source",
     [
-        ("1", "Discharging", "external"), ("0", "Discharging", "battery"), ("0", "Full", "external"),
+        ("1", "Discharging", "external"),
+        ("0", "Discharging", "battery"),
+        ("0", "Full", "external"),
         ("0", "Unknown", None),
     ],
 )
 def test_what_feeds_the_device(tmp_path, online, status, source):
     files = {
-        "/sys/class/power_supply/AC/online": online, "/sys/class/power_supply/BAT0/type": "Battery",
+        "/sys/class/power_supply/AC/online": online,
+        "/sys/class/power_supply/BAT0/type": "Battery",
         "/sys/class/power_supply/BAT0/status": status,
     }
     supply, _ = board.power_supply(make_tree(tmp_path, files))
@@ -136,7 +168,11 @@ def runtime(name, **options):
 def test_runtimes_are_found_without_importing_them(tmp_path):
     fake_package(tmp_path, "onnxruntime", "9.8.7", "raise SystemExit('imported')")
     assert runtime("onnxruntime", python_path=[str(tmp_path)]) == {
-        "name": "onnxruntime", "version": "9.8.7", "providers": [], "python_path": str(tmp_path), "error": None,
+        "name": "onnxruntime",
+        "version": "9.8.7",
+        "providers": [],
+        "python_path": str(tmp_path),
+        "error": None,
     }
 
 

@@ -153,11 +153,16 @@ def test_nano_zones_of_a_real_board(tmp_path):
 
 
 def test_a_gated_zone_is_sampled_until_it_wakes(tmp_path):
-    root = make_tree(tmp_path, {
-        "/sys/class/thermal/thermal_zone0/type": "cv0-thermal", "/sys/class/thermal/thermal_zone0/temp": "-256000",
-        "/sys/class/thermal/thermal_zone1/type": "odd", "/sys/class/thermal/thermal_zone1/temp": "-274000",
-        "/sys/class/thermal/thermal_zone2/type": "notemp",
-    })
+    root = make_tree(
+        tmp_path,
+        {
+            "/sys/class/thermal/thermal_zone0/type": "cv0-thermal",
+            "/sys/class/thermal/thermal_zone0/temp": "-256000",
+            "/sys/class/thermal/thermal_zone1/type": "odd",
+            "/sys/class/thermal/thermal_zone1/temp": "-274000",
+            "/sys/class/thermal/thermal_zone2/type": "notemp",
+        },
+    )
     values, about = look(root)
     assert "-256" in values["temperature.cv0-thermal"]
     assert "no temperature" in values["temperature.odd"]
@@ -209,8 +214,11 @@ def test_phone_battery_of_a_real_xperia(tmp_path):
 def test_charge_in_coulomb_and_an_emulated_battery(tmp_path):
     base = "/sys/class/power_supply/battery/"
     files = {
-        base + "type": "Battery", base + "charge_counter": "2163750", base + "charge_now": "1",
-        base + "voltage_now": "0", base + "current_now": "900000",
+        base + "type": "Battery",
+        base + "charge_counter": "2163750",
+        base + "charge_now": "1",
+        base + "voltage_now": "0",
+        base + "current_now": "900000",
     }
     values, about = look(make_tree(tmp_path, files))
     assert values["charge.battery"] == pytest.approx(2163750 * 3.6e-3)
@@ -233,10 +241,13 @@ def test_a_large_server_is_sampled_in_part(tmp_path):
 def test_two_sockets_of_one_driver_follow_the_device_not_the_number(tmp_path):
     for number, device in ((3, "coretemp.1"), (9, "coretemp.0")):
         folder = tmp_path / f"sys/class/hwmon/hwmon{number}"
-        make_tree(tmp_path, {
-            f"/sys/class/hwmon/hwmon{number}/name": "coretemp",
-            f"/sys/class/hwmon/hwmon{number}/temp1_input": f"{number}1000",
-        })
+        make_tree(
+            tmp_path,
+            {
+                f"/sys/class/hwmon/hwmon{number}/name": "coretemp",
+                f"/sys/class/hwmon/hwmon{number}/temp1_input": f"{number}1000",
+            },
+        )
         (tmp_path / "sys/devices" / device).mkdir(parents=True)
         Path(folder / "device").symlink_to(tmp_path / "sys/devices" / device)
     values, _ = look(str(tmp_path))
