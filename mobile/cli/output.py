@@ -54,7 +54,7 @@ def print_table(table: Table) -> None:
     console = stdout_console()
     console.print(grid)
     for line in table.notes:
-        console.print(Text(line))
+        console.print(Text(line), soft_wrap=True)
 
 
 def plain_table(headers: list[str], rows: list[list[str]], notes: list[str] | None = None) -> None:

@@ -55,4 +55,4 @@ class BenchProgress:
         if self._status is not None and not ended:
             self._status.update(line + (f", {self._count} invocations" if self._count else ""))
         elif changed:
-            self._console.print(line, markup=False)
+            self._console.print(line, markup=False, soft_wrap=True)

@@ -40,7 +40,7 @@ def command(ctx: click.Context, output: str | None, duration: float, as_json: bo
                 last[:] = [step]
                 status.update(step)
                 if not console.is_terminal:
-                    console.print(step, markup=False)
+                    console.print(step, markup=False, soft_wrap=True)
 
         done = quickstart(folder, inventory, store, duration, say)
     if as_json:

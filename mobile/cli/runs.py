@@ -24,5 +24,5 @@ def command(ctx: click.Context, device: str | None, model: str | None, limit: in
         return 0
     if listed:
         print_table(stored_runs_table(listed))
-    click.echo(f"{len(listed)} runs from {store.path}")
+    click.echo(f"{len(listed)} {'run' if len(listed) == 1 else 'runs'} from {store.path}")
     return 0
