@@ -22,9 +22,9 @@ SUMMARY_ONLY = "the program gives only a summary of its own, no single times"
 def figures(run: Run) -> dict[str, Any]:
     """The figures of ``run`` as JSON.
 
-    id, created_utc, device, provenance, model {name, sha256, format, size_bytes}, task, environment, spec (the agent's);
-    verdict, reasons, warnings (verdict.py); invocations (measured ones; null when a program does not tell);
-    latency_s {min, mean, p50, p90, p99, max, std}, latency_missing; stages_s {stage: the same};
+    id, created_utc, device, provenance, model {name, sha256, format, size_bytes}, task, environment,
+    spec (the agent's); verdict, reasons, warnings (verdict.py); invocations (measured ones; null when a program does
+    not tell); latency_s {min, mean, p50, p90, p99, max, std}, latency_missing; stages_s {stage: the same};
     throughput_per_s (items: batch times invocations over the time from the first start to the last end);
     cold_start_s {load, first}; memory_bytes {before_load, peak_rss}; thermal or null, thermal_missing (thermal.py);
     energy or null, energy_missing (energy.py); harness {sampler_cpu_share, missed_ticks, ticks, supervisor_cpu_s};
