@@ -24,7 +24,7 @@ Declared = List[Dict[str, Any]]
 
 
 class Binding(NamedTuple):
-    """The shape of each input, and which dimensions were assumed: [{input, axis, name, value}]."""
+    """The shape of each input, and which dimensions were assumed: [{input, axis, dim, value}]."""
 
     shapes: Shapes
     assumed: List[Dict[str, Any]]
@@ -45,7 +45,7 @@ def bind_shapes(declared: Declared, batch: int, dims: Dict[str, int], data: Opti
             value = _value(entry["name"], axis, dimension, batch, dims, named, data or {})
             if value is None:
                 value = 1
-                assumed.append({"input": entry["name"], "axis": axis, "name": dimension, "value": value})
+                assumed.append({"input": entry["name"], "axis": axis, "dim": dimension, "value": value})
             shape.append(value)
         shapes[entry["name"]] = tuple(shape)
     _check_batch(declared, batch, shapes)

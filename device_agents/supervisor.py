@@ -40,8 +40,9 @@ class Supervisor:
         self._stream = stream
         self._agent_sha256 = agent_sha256
         self._worker_argv = list(worker_argv or worker_command())
-        self._wake_read, self._wake_write = os.pipe()
-        os.set_blocking(self._wake_write, False)
+        self._wake_read, wake_write = os.pipe()
+        os.set_blocking(wake_write, False)
+        self._wake_write: Optional[int] = wake_write
         self._stop_reasons: List[str] = []
         self._watch = Watch(spec)
         stream.on_trouble = self._wake
@@ -64,8 +65,7 @@ class Supervisor:
             problem = self._supervise()
         finally:
             overhead = dict(sampler.stop())
-            os.close(self._wake_read)
-            os.close(self._wake_write)
+            self._close_wake()
         watch = self._watch
         stopped = bool(self._stop_reasons) or watch.stopped
         if problem is not None and not stopped:
@@ -76,10 +76,19 @@ class Supervisor:
         return outcome
 
     def _wake(self) -> None:
+        if self._wake_write is None:  # nothing waits any more
+            return
         try:
             os.write(self._wake_write, b"x")
-        except OSError:  # full (then it wakes anyway) or closed (then nothing waits)
+        except BlockingIOError:  # full: then it wakes anyway
             return
+
+    def _close_wake(self) -> None:
+        # Forgotten before it is closed: a signal may come in between, and the number may soon be another file's.
+        write, self._wake_write = self._wake_write, None
+        os.close(self._wake_read)
+        if write is not None:
+            os.close(write)
 
     def _supervise(self) -> Optional[AgentFailure]:
         """What went wrong, None when nothing did or the worker said it itself."""

@@ -101,15 +101,18 @@ class Worker:
         loop = Loop(runner, feed, self._emit, self._stop)
         if runner.summary_only:
             self.phase = "measure"
+            begin = time.monotonic_ns()
             runner.invoke()
-            self._finish(runner, loop)
+            duration_s = (time.monotonic_ns() - begin) / 1e9
+            self._emit(event("measured", count=None, duration_s=duration_s, reason="summary"))
+            self._finish(runner)
             return
         with _collector_off():
             if spec.task == "evaluate":
                 self._evaluate(loop)
             else:
                 self._bench(loop, spec)
-        self._finish(runner, loop)
+        self._finish(runner)
 
     def _load(self, runner: Runner, spec: AgentSpec) -> Feed:
         """Loads the model and makes its inputs. Load time is the runner's load and bind, not the making of inputs."""
@@ -158,7 +161,7 @@ class Worker:
         result = loop.evaluate()
         self._emit(_measured(result))
 
-    def _finish(self, runner: Runner, loop: Loop) -> None:
+    def _finish(self, runner: Runner) -> None:
         self.phase = "finish"
         self._emit(
             {

@@ -13,6 +13,7 @@ import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 
+from device_agents import records
 from mobile.errors import AgentError
 
 PACKAGE = "device_agents"
@@ -62,6 +63,4 @@ def build_agent_zip(package: Path) -> AgentZip:
 @functools.cache
 def agent_zip() -> AgentZip:
     """The zip of the agent that this edgewise was installed with; built once per process."""
-    import device_agents
-
-    return build_agent_zip(Path(device_agents.__file__).resolve().parent)
+    return build_agent_zip(Path(records.__file__).resolve().parent)
