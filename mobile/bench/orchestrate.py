@@ -211,6 +211,8 @@ class _Plan:
     def _failed(self, device: Device, model: Model, error: EdgewiseError) -> Failure:
         self._tell(device, model, "failed", {"message": error.message})
         self._index += 1
+        if not isinstance(error, StoreError):
+            self._store.record_failure(device.name, model.ref.name, error.code, error.message, error.hint)
         return Failure(device.name, model.ref.name, error.code, error.message, error.hint, error.exit_code)
 
     def _tell(self, device: Device, model: Model, state: str, detail: Mapping[str, Any] | None = None) -> None:
