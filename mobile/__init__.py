@@ -13,7 +13,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from mobile.bench import BenchOptions, BenchResult, bench, evaluate
+    from mobile.benchmark import BenchOptions, BenchResult, bench, evaluate
     from mobile.errors import EdgewiseError
     from mobile.inventory import Device, Inventory, load_inventory
     from mobile.results.figures import figures
@@ -25,16 +25,16 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _HOMES = {
-    "BenchOptions": "mobile.bench",
-    "BenchResult": "mobile.bench",
+    "BenchOptions": "mobile.benchmark",
+    "BenchResult": "mobile.benchmark",
     "Device": "mobile.inventory",
     "EdgewiseError": "mobile.errors",
     "FakeTransport": "mobile.transports.fake",
     "Inventory": "mobile.inventory",
     "Run": "mobile.results.run",
     "RunStore": "mobile.results.store",
-    "bench": "mobile.bench",
-    "evaluate": "mobile.bench",
+    "bench": "mobile.benchmark",
+    "evaluate": "mobile.benchmark",
     "figures": "mobile.results.figures",
     "load_inventory": "mobile.inventory",
     "open_transport": "mobile.transports",

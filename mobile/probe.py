@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from mobile.bench.session import DeviceSession
+from mobile.benchmark.session import DeviceSession
 from mobile.deadline import Deadline
 from mobile.errors import EdgewiseError
 

@@ -127,3 +127,11 @@ def test_the_versions_agree():
 def test_every_module_of_the_tests_parses():
     for path in (ROOT / "tests").rglob("*.py"):
         ast.parse(path.read_text(encoding="utf-8"))
+
+
+def test_no_name_of_the_api_is_also_a_module_that_would_hide_it():
+    import mobile
+
+    for name in mobile.__all__:
+        assert not (ROOT / "mobile" / name).exists(), name
+        assert not (ROOT / "mobile" / f"{name}.py").exists(), name

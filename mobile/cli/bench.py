@@ -12,7 +12,7 @@ from mobile.cli.output import json_option, open_inventory, open_store, print_jso
 from mobile.cli.parsing import bindings, cpu_list, number_list, scales, text_list
 
 if TYPE_CHECKING:
-    from mobile.bench import BenchOptions, BenchResult
+    from mobile.benchmark import BenchOptions, BenchResult
 
 
 @click.command("bench", short_help="Measure models on devices.")
@@ -60,7 +60,7 @@ def command(ctx: click.Context, /, files: tuple[str, ...], on: tuple[str, ...], 
     --duration and --min-count are reached. Lists (--threads 1,2,4) measure every combination. Runs are stored as they
     finish.
     """
-    from mobile.bench import BenchResult, Failure, iter_bench
+    from mobile.benchmark import BenchResult, Failure, iter_bench
     from mobile.cli.progress import BenchProgress
 
     options = _options(asked)
@@ -84,7 +84,7 @@ def command(ctx: click.Context, /, files: tuple[str, ...], on: tuple[str, ...], 
 
 
 def _options(asked: dict[str, Any]) -> BenchOptions:
-    from mobile.bench import BenchOptions
+    from mobile.benchmark import BenchOptions
 
     preset, command_line = asked["preset"], asked["command_line"]
     return BenchOptions(

@@ -27,7 +27,7 @@ def command(ctx: click.Context, names: tuple[str, ...], no_probe: bool, as_json:
     from mobile.probe import probe_all
 
     inventory = open_inventory(ctx)
-    devices = inventory.select(list(names)) if names else list(inventory.devices)
+    devices = inventory.select(list(names) or ["@all"])
     if no_probe:
         listed = [{"name": device.name, "kind": device.kind, "transport": device.transport} for device in devices]
         if as_json:

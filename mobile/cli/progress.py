@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from mobile.cli.output import stderr_console
 
 if TYPE_CHECKING:
-    from mobile.bench import Progress
+    from mobile.benchmark import Progress
 
 WORDS = {
     "connect": "connecting",

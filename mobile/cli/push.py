@@ -22,8 +22,8 @@ def command(ctx: click.Context, file: str, names: tuple[str, ...], as_json: bool
 
     It is stored there by its content: whole or not at all, verified by SHA-256 on the device, sent once.
     """
-    from mobile.bench.models import open_model
-    from mobile.bench.session import DeviceSession
+    from mobile.benchmark.models import open_model
+    from mobile.benchmark.session import DeviceSession
     from mobile.deadline import Deadline
     from mobile.errors import EdgewiseError
 

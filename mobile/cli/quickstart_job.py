@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mobile import example
-from mobile.bench import BenchOptions, BenchResult, Evaluation, evaluate, iter_bench
-from mobile.bench.orchestrate import Failure
+from mobile.benchmark import BenchOptions, BenchResult, Evaluation, evaluate, iter_bench
+from mobile.benchmark.orchestrate import Failure
 from mobile.errors import RunFailure
 
 if TYPE_CHECKING:

@@ -10,9 +10,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mobile.bench.models import NO_MODEL, Model, check_runner, open_model
-from mobile.bench.options import BenchOptions
-from mobile.bench.session import DeviceSession
+from mobile.benchmark.models import NO_MODEL, Model, check_runner, open_model
+from mobile.benchmark.options import BenchOptions
+from mobile.benchmark.session import DeviceSession
 from mobile.deadline import Deadline
 from mobile.errors import EdgewiseError, StoreError, UsageError
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from mobile.bench.options import RUNNER_OF_FORMAT, BenchOptions
+from mobile.benchmark.options import RUNNER_OF_FORMAT, BenchOptions
 from mobile.errors import UsageError
 from mobile.results.run import ModelRef
 

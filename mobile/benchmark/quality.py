@@ -7,9 +7,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mobile.bench.models import check_runner, open_model
-from mobile.bench.options import BenchOptions
-from mobile.bench.session import DeviceSession
+from mobile.benchmark.models import check_runner, open_model
+from mobile.benchmark.options import BenchOptions
+from mobile.benchmark.session import DeviceSession
 from mobile.deadline import Deadline
 from mobile.errors import AgentError, InputError
 

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from device_agents.records import MAX_LINE_BYTES, SchemaError, decode
-from mobile.bench.models import Model
-from mobile.bench.options import BenchOptions
+from mobile.benchmark.models import Model
+from mobile.benchmark.options import BenchOptions
 from mobile.deadline import Deadline
 from mobile.errors import AgentError, RunFailure
 from mobile.results import new_run_id
