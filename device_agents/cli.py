@@ -83,7 +83,7 @@ def _refuse(stream: Stream, error: AgentFailure) -> int:
 
 def read_spec() -> AgentSpec:
     """The spec on standard input. AgentFailure "bad-spec" when it is no JSON object of a spec."""
-    data = sys.stdin.buffer.read(MAX_SPEC_BYTES + 1)
+    data = b"" if sys.stdin is None else sys.stdin.buffer.read(MAX_SPEC_BYTES + 1)
     if len(data) > MAX_SPEC_BYTES:
         raise AgentFailure("bad-spec", "the spec is over {} bytes".format(MAX_SPEC_BYTES))
     try:

@@ -4,6 +4,7 @@ Native libraries print on descriptor 1 whenever they like, so it is moved away b
 descriptor 1 becomes another name of descriptor 2.
 """
 
+import contextlib
 import errno
 import os
 import select
@@ -24,11 +25,14 @@ STUCK_WITH_FILE_S = 30.0  # the same for a run that keeps its stream in a file: 
 
 def take_stdout() -> Optional[int]:
     """A descriptor of the original standard output, None when it was closed; descriptor 1 becomes descriptor 2."""
-    try:
+    stream_fd = None
+    with contextlib.suppress(OSError):
         stream_fd = os.dup(1)  # not inheritable: children cannot write into the stream
-    except OSError:
-        return None
-    os.dup2(2, 1)
+    try:
+        os.dup2(2, 1)
+    except OSError:  # closed as well: the numbers 1 and 2 must not become those of files that are opened later
+        for standard in (1, 2):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), standard)
     return stream_fd
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import signal
+import subprocess
+import sys
 import threading
 
 import pytest
@@ -17,7 +19,7 @@ from device_agents.runners.ort_nodes import shares
 from device_agents.spec import AgentSpec
 from device_agents.stream import Stream, write_whole
 from device_agents.worker import set_affinity
-from tests.support.agents import run_agent
+from tests.support.agents import AGENT, ROOT, run_agent
 
 
 def test_memory_in_bytes_and_none_where_proc_does_not_say(tmp_path):
@@ -110,6 +112,23 @@ def test_records_of_many_threads_stay_whole_lines(tmp_path):
     os.close(writer_fd)
     assert all(json.loads(line) == record for line in lines)
     assert (tmp_path / "run" / "stream.jsonl").read_bytes() == b"".join(lines)
+
+
+def test_what_prints_on_descriptor_1_does_not_reach_the_stream():
+    code = (
+        "import os; from device_agents.stream import take_stdout; fd = take_stdout();"
+        "os.write(1, b'noise'); os.write(fd, b'record'); print('more', os.get_inheritable(fd))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, timeout=30)
+    assert done.stdout == b"record"
+    assert done.stderr == b"noisemore False\n"
+
+
+@pytest.mark.parametrize("closed", [">&-", ">&- 2>&-"])
+def test_standard_descriptors_that_are_closed(tmp_path, closed):
+    stream = run_agent({"runner": "null", "run_dir": str(tmp_path)}, ["sh", "-c", f'exec "$0" "$@" {closed}', *AGENT])
+    assert stream.exit_code == 0
+    assert json.loads((tmp_path / "stream.jsonl").read_bytes().splitlines()[-1])["outcome"] == "completed"
 
 
 def test_a_broken_host_is_noticed_and_the_file_goes_on(tmp_path):

@@ -110,6 +110,13 @@ def test_a_stop_ends_after_the_invocation_in_hand(at):
     assert runner.invoked == count(records, "measure") == at
 
 
+def test_a_stop_between_two_bursts_is_not_forgotten():
+    stop = StopFlag()
+    stop.request()
+    stop.arm(10**30)
+    assert stop.limit == [0]
+
+
 def test_blocks_are_bounded_and_nothing_is_lost(monkeypatch):
     monkeypatch.setattr(loop_module, "BLOCK", 10)
     runner = Counting()
