@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 __all__ = [
     "CLASS_NAMES",
     "INPUT_SCALE",
+    "calibration_path",
     "evaluation_path",
     "full_test_set",
     "model_path",
@@ -65,6 +66,14 @@ def evaluation_path() -> Path:
     `image`: uint8 [1000, 1, 28, 28]; `label`: uint8 [1000]; `index`: uint16 [1000], places in the test file.
     """
     return Path(__file__).with_name("fashion_mnist_test_1000.npz")
+
+
+def calibration_path() -> Path:
+    """Return an .npz with 200 unlabelled training images, 20 of each class: what quantisation is calibrated with.
+
+    `image`: uint8 [200, 1, 28, 28]. None of them is a test image, so that accuracy is not flattered by calibration.
+    """
+    return Path(__file__).with_name("fashion_mnist_calibration_200.npz")
 
 
 def full_test_set(cache_dir: Path) -> Path | None:

@@ -20,7 +20,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mobile.example import INPUT_SCALE, evaluation_path, model_path, read_split
+from mobile.example import INPUT_SCALE, calibration_path, evaluation_path, model_path, read_split
 
 if TYPE_CHECKING:
     import numpy as np
@@ -34,6 +34,7 @@ BATCH = 128
 TRAIN_COUNT = 60_000
 TEST_COUNT = 10_000
 SAMPLES_PER_CLASS = 100
+CALIBRATION_PER_CLASS = 20
 CHANNELS = (32, 64, 64, 96, 128)
 POOL_AFTER = (1, 3)
 OPSET = 18
@@ -191,13 +192,13 @@ def _torch_version() -> str:
     return str(torch.__version__)
 
 
-def balanced_sample(labels: NDArray[np.uint8]) -> NDArray[np.uint16]:
-    """Return the places of 100 seeded, random entries of each class, in ascending order."""
+def balanced_sample(labels: NDArray[np.uint8], per_class: int = SAMPLES_PER_CLASS) -> NDArray[np.uint16]:
+    """Return the places of ``per_class`` seeded, random entries of each class, in ascending order."""
     import numpy as np
 
     generator = np.random.default_rng(SEED)
-    per_class = [np.flatnonzero(labels == label) for label in range(10)]
-    chosen = [generator.choice(places, SAMPLES_PER_CLASS, replace=False) for places in per_class]
+    by_class = [np.flatnonzero(labels == label) for label in range(10)]
+    chosen = [generator.choice(places, per_class, replace=False) for places in by_class]
     return np.sort(np.concatenate(chosen)).astype(np.uint16)
 
 
@@ -221,7 +222,7 @@ def _float_batches(images: NDArray[np.uint8], size: int = 500) -> Iterator[NDArr
 
 
 def write_all(data: Path, out: Path, epochs: int) -> dict[str, Any]:
-    """Train, write both files to `out`, and return the accuracy on all test images and on the sample."""
+    """Train, write the files to `out`, and return the accuracy on all test images and on the sample."""
     import numpy as np
     import torch
 
@@ -234,6 +235,8 @@ def write_all(data: Path, out: Path, epochs: int) -> dict[str, Any]:
     export(model, written)
     index = balanced_sample(labels)
     np.savez_compressed(out / evaluation_path().name, image=images[index], label=labels[index], index=index)
+    calibration = balanced_sample(train_labels, CALIBRATION_PER_CLASS)
+    np.savez_compressed(out / calibration_path().name, image=train_images[calibration])
     correct = predict(written, images) == labels
     everything, sample = float(correct.mean()), float(correct[index].mean())
     return {"model": written.name, "epochs": epochs, "accuracy_10000": everything, "accuracy_1000": sample}

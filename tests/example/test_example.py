@@ -24,7 +24,7 @@ from mobile import example
 
 COUNT = 20
 FOLDER = Path(example.__file__).parent
-SHIPPED = (example.model_path(), example.evaluation_path())
+SHIPPED = (example.model_path(), example.evaluation_path(), example.calibration_path())
 
 
 def _session(path=None):
@@ -373,6 +373,18 @@ def test_sample_is_the_one_that_the_script_chooses(train, tmp_path):
         pytest.skip("dataset-fashion-mnist is not installed")
     with np.load(path) as full, np.load(example.evaluation_path()) as sample:
         assert np.array_equal(train.balanced_sample(full["label"]), sample["index"])
+
+
+def test_calibration_images_are_balanced_and_of_the_training_split(train):
+    folder = Path("/usr/share/datasets/fashion-mnist")
+    if not folder.is_dir():
+        pytest.skip("dataset-fashion-mnist is not installed")
+    images, labels = example.read_split(folder, "train", 60_000)
+    places = train.balanced_sample(labels, train.CALIBRATION_PER_CLASS)
+    assert np.bincount(labels[places]).tolist() == [20] * 10
+    with np.load(example.calibration_path()) as arrays:
+        assert arrays.files == ["image"]
+        assert np.array_equal(arrays["image"], images[places])
 
 
 def test_trained_model_is_exported_as_it_is(torch, train, tmp_path):
