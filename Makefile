@@ -2,17 +2,20 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
+# The older TFLite runtime needs numpy 1 and Python 3.11 at most: it has an environment of its own.
+TFLITE_VENV := $(VENV)-tflite
 
-.PHONY: quickstart test lint unit install dev clean
+.PHONY: quickstart test lint unit install dev tflite clean
 
 quickstart: install
 	$(BIN)/edgewise quickstart
 
 install: $(VENV)/.installed
 dev: $(VENV)/.dev
+tflite: $(TFLITE_VENV)/.installed
 
 $(BIN)/python:
-	$(PYTHON) -c 'import sys; sys.exit("edgewise needs Python 3.10 or newer, this is %d.%d: make PYTHON=python3.11" % sys.version_info[:2] if sys.version_info < (3, 10) else 0)'
+	@$(PYTHON) -c 'import sys; sys.exit("edgewise needs Python 3.10 or newer, this is %d.%d: make PYTHON=python3.11" % sys.version_info[:2] if sys.version_info < (3, 10) else 0)'
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade 'pip>=25.1'
 
@@ -24,14 +27,23 @@ $(VENV)/.dev: $(VENV)/.installed
 	$(BIN)/python -m pip install --quiet --group dev --group torch
 	@touch $@
 
+$(TFLITE_VENV)/.installed: $(VENV)/.installed
+	@if $(PYTHON) -c 'import sys; sys.exit(sys.version_info >= (3, 12))'; then \
+	  $(PYTHON) -m venv $(TFLITE_VENV) && \
+	  $(TFLITE_VENV)/bin/python -m pip install --quiet --upgrade 'pip>=25.1' && \
+	  $(TFLITE_VENV)/bin/python -m pip install --quiet --group tflite-runtime; \
+	else echo "tflite-runtime has no wheels for this Python: its tests are skipped"; mkdir -p $(TFLITE_VENV); fi
+	@touch $@
+
 test: lint unit
 
 lint: dev
 	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-unit: dev
-	$(BIN)/python -m pytest -m 'not lab' $(PYTEST_ARGS)
+unit: dev tflite
+	EDGEWISE_TFLITE_PYTHON=$(abspath $(TFLITE_VENV)/bin/python) $(BIN)/python -m pytest -m 'not lab' $(PYTEST_ARGS)
 
 clean:
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache
+	rm -rf $(VENV) $(TFLITE_VENV) .mypy_cache .ruff_cache .pytest_cache

@@ -6,6 +6,8 @@ import os
 
 import pytest
 
+from tests.support.skips import forbidden
+
 os.environ["ORT_DISABLE_TELEMETRY"] = "1"
 
 
@@ -34,3 +36,17 @@ def _version(metadata, name):
         return metadata.version(name)
     except metadata.PackageNotFoundError:
         return "absent"
+
+
+def pytest_sessionfinish(session):
+    """In a full check (CI=true) a skip that is not on the list fails the run."""
+    reporter = session.config.pluginmanager.get_plugin("terminalreporter")
+    if os.environ.get("CI") != "true" or reporter is None:
+        return
+    reasons = sorted({str(report.longrepr[2]) for report in reporter.stats.get("skipped", []) if report.longrepr})
+    bad = forbidden(reasons)
+    if bad and session.exitstatus == 0:
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
+        reporter.write_line("skipped, and not on the list of tests/support/skips.py:", red=True)
+        for reason in bad:
+            reporter.write_line(f"  {reason}", red=True)

@@ -1,5 +1,6 @@
 """One launch of a native program: started, read while it runs, and its end told."""
 
+import functools
 import os
 import selectors
 import signal
@@ -8,6 +9,7 @@ from typing import Dict, List, NamedTuple, Sequence
 
 from device_agents.endings import CRASH_SIGNALS, MEMORY_WORDS
 from device_agents.failures import AgentFailure
+from device_agents.lifeline import die_with_parent
 
 KEEP_BYTES = 1024 * 1024  # of the beginning and of the end of each stream: a program may print without end
 LOOK_S = 0.2  # a program may end while something it started still holds its pipes
@@ -29,7 +31,13 @@ def launch(argv: Sequence[str], environment: Dict[str, str]) -> Output:
     """
     try:
         process = subprocess.Popen(
-            list(argv), env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+            list(argv),
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            # A killed supervisor takes the worker along, and this takes the program along with the worker.
+            preexec_fn=functools.partial(die_with_parent, os.getpid()),
         )
     except OSError as error:
         raise _not_started(argv[0], error) from error

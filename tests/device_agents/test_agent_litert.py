@@ -1,13 +1,6 @@
-"""The agent with real LiteRT: the current package here, the older one in an environment of its own."""
+"""The agent with real LiteRT, the current package. The older one is in tests/test_tflite_runtime.py."""
 
 from __future__ import annotations
-
-import glob
-import os
-import pwd
-import shutil
-import subprocess
-import sys
 
 import numpy as np
 import pytest
@@ -123,54 +116,3 @@ def add_model(batch_signature: int | None = None, custom: str | None = None) -> 
     builder = flatbuffers.Builder(1024)
     builder.Finish(model.Pack(builder), b"TFL3")
     return bytes(builder.Output())
-
-
-def older_python() -> str | None:
-    """A Python that tflite-runtime has wheels for (3.9 to 3.11)."""
-    if sys.version_info < (3, 12):
-        return sys.executable
-    home = pwd.getpwuid(os.getuid()).pw_dir
-    found = [shutil.which(f"python3.{minor}") for minor in (11, 10, 9)]
-    found += sorted(glob.glob(f"{home}/.pyenv/versions/3.11.*/bin/python"))
-    return next((path for path in found if path), None)
-
-
-@pytest.fixture(scope="module")
-def older_runtime(tmp_path_factory):
-    """Makes environments with tflite-runtime and one numpy. EDGEWISE_TEST_NO_INSTALL=1 skips what needs them."""
-    if os.environ.get("EDGEWISE_TEST_NO_INSTALL"):
-        pytest.skip("EDGEWISE_TEST_NO_INSTALL is set, and tflite-runtime needs an environment of its own")
-    python = older_python()
-    if python is None:
-        pytest.skip("no Python 3.9 to 3.11 is here, and tflite-runtime has no wheels for newer ones")
-    base = tmp_path_factory.mktemp("older")
-
-    def make(numpy):
-        folder = base / f"numpy{len(list(base.iterdir()))}"
-        subprocess.run([python, "-m", "venv", str(folder)], check=True, timeout=100, capture_output=True)
-        pip = [str(folder / "bin" / "python"), "-m", "pip", "install", "--quiet", "tflite-runtime", f"numpy{numpy}"]
-        installed = subprocess.run(pip, timeout=300, capture_output=True, text=True)
-        if installed.returncode:
-            pytest.skip(f"tflite-runtime cannot be installed: {installed.stderr[-300:]}")
-        return str(folder / "bin" / "python")
-
-    return make
-
-
-@pytest.mark.slow
-@pytest.mark.timeout(400)
-def test_the_older_runtime_runs_with_numpy_1(older_runtime):
-    argv = [older_runtime("<2"), "-m", "device_agents", "run"]
-    for path in (FLOAT, INT8):
-        stream = run_agent({"runner": "litert", "model_path": str(path), "threads": 1}, argv)
-        assert stream.event("loaded")["runtime"]["name"] == "tflite-runtime"
-        assert stream.done["outcome"] == "completed"
-
-
-@pytest.mark.slow
-@pytest.mark.timeout(400)
-def test_the_older_runtime_with_numpy_2_says_what_to_install(older_runtime):
-    argv = [older_runtime(">=2"), "-m", "device_agents", "run"]
-    stream = run_agent({"runner": "litert", "model_path": str(FLOAT)}, argv)
-    assert stream.failure["code"] == "missing-runtime"
-    assert "numpy<2" in stream.failure["hint"]

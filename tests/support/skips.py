@@ -1,0 +1,17 @@
+"""Which skips a full check may have: any other one fails it, so that a test cannot be lost unseen."""
+
+from __future__ import annotations
+
+import re
+
+# (pattern of the reason, why it is allowed)
+ALLOWED = [
+    (r"no CPython 3\.\d+ on this machine", "interpreters besides the main one are taken where they are found"),
+    (r"runs as root", "root may read everything: there is nothing to be refused"),
+    (r"needs a case-insensitive file system", "macOS"),
+]
+
+
+def forbidden(reasons: list[str]) -> list[str]:
+    """The reasons that no entry of ALLOWED matches."""
+    return [reason for reason in reasons if not any(re.search(pattern, reason) for pattern, _ in ALLOWED)]
