@@ -1,0 +1,117 @@
+"""`inspect_model`: reads a model's structure and works out what it holds and needs. No weight is loaded."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Mapping
+from pathlib import Path
+
+from exporters.inspection.compatibility import compatibility
+from exporters.inspection.graph import Graph, uncounted
+from exporters.inspection.memory import predict
+from exporters.inspection.report import Inspection, Macs, Shared
+from mobile.errors import UsageError
+from mobile.formats import ModelIndex, TensorBytes, index
+from mobile.formats.read import opened
+
+# Counted as parameters: numbers that can be weights. Whole numbers of 64 bits are shapes and indices.
+_NO_PARAMETERS = ("int64", "bool", "string")
+
+
+def inspect_model(path: str | Path, *, batch: int = 1, dims: Mapping[str, int] | None = None) -> Inspection:
+    """What is in a model file. ModelError when it is not one; UsageError on a size below 1.
+
+    ``batch`` binds the free first dimension of each input, ``dims`` symbolic dimensions by name. Where a shape stays
+    unknown, multiply-accumulates and memory are None with the reason.
+    """
+    dims = dict(dims or {})
+    if batch < 1 or any(size < 1 for size in dims.values()):
+        raise UsageError(f"batch {batch} and dimensions {dims} must be at least 1")
+    path = Path(path)
+    found = index(path)
+    graph, notes = _graph(path, found, batch, dims)
+    widths = _packed_widths(path, found)
+    by_bits, parameters = _weights(found, widths)
+    weight_bytes = sum(by_bits.values())
+    macs = _macs(graph)
+    return Inspection(
+        index=found, parameters=parameters, weight_bytes=weight_bytes, weight_bytes_by_bits=by_bits, macs_detail=macs,
+        memory=predict(graph, weight_bytes, found.format),
+        compatibility=compatibility(found, {bits for bits, _ in widths.values()}), shared=_shared(graph, found),
+        batch=batch, dims=dims, notes=tuple(notes),
+    )  # fmt: skip
+
+
+def _graph(path: Path, found: ModelIndex, batch: int, dims: Mapping[str, int]) -> tuple[Graph, list[str]]:
+    from exporters.inspection.onnx_graph import read_onnx
+    from exporters.inspection.tflite_graph import read_tflite
+
+    with opened(path) as (buffer, size):
+        if found.format == "tflite":
+            return read_tflite(buffer, size, batch)
+        return read_onnx(buffer, size, str(path), batch, dims)
+
+
+def _packed_widths(path: Path, found: ModelIndex) -> dict[str, tuple[int, int]]:
+    """Weights that hold several values a byte though their dtype says uint8: name -> (bits, number of values)."""
+    if "com.microsoft.MatMulNBits" not in found.operators:
+        return {}
+    import onnx
+
+    from exporters.inspection.skeleton import skeleton
+
+    with opened(path) as (buffer, size):
+        model = onnx.ModelProto.FromString(skeleton(buffer, size))
+    widths = {}
+    for node in model.graph.node:
+        if node.op_type == "MatMulNBits" and len(node.input) > 1:
+            sizes = {attribute.name: attribute.i for attribute in node.attribute}
+            widths[node.input[1]] = (sizes.get("bits", 4), sizes.get("K", 0) * sizes.get("N", 0))
+    return widths
+
+
+def _stored_once(found: ModelIndex) -> list[TensorBytes]:
+    """The stored tensors, those that share one byte range (TFLite) once."""
+    seen: set[tuple[str | None, int | None]] = set()
+    kept = []
+    for tensor in found.tensors:
+        place = (tensor.file, tensor.offset)
+        if tensor.offset is None or place not in seen:
+            kept.append(tensor)
+        seen.add(place)
+    return kept
+
+
+def _weights(found: ModelIndex, widths: Mapping[str, tuple[int, int]]) -> tuple[dict[int, int], int]:
+    """Bytes by bit width, widest first, and the number of parameters."""
+    by_bits: Counter[int] = Counter()
+    parameters = 0
+    for tensor in _stored_once(found):
+        bits, values = widths.get(tensor.name, (tensor.bits, math.prod(tensor.shape)))
+        by_bits[bits] += tensor.length
+        if tensor.dtype not in _NO_PARAMETERS:
+            parameters += values
+    return dict(sorted(by_bits.items(), reverse=True)), parameters
+
+
+def _macs(graph: Graph) -> Macs:
+    by_operator: Counter[str] = Counter()
+    for step in graph.steps:
+        if step.macs:
+            by_operator[step.operator] += step.macs
+    missing = tuple(uncounted(graph.steps))
+    counted = sum(by_operator.values())
+    return Macs(None if missing else counted, counted, dict(by_operator.most_common()), missing)
+
+
+def _shared(graph: Graph, found: ModelIndex) -> Shared:
+    """Tensors that several steps read, and in TFLite also tensors that lie in the same bytes."""
+    uses = Counter(name for step in graph.steps for name in set(step.inputs) if name in graph.constants)
+    sizes = {tensor.name: tensor.length for tensor in found.tensors}
+    if found.format == "tflite":
+        places = Counter((tensor.offset, tensor.length) for tensor in found.tensors)
+        repeated = [(length, count) for (_, length), count in places.items() if count > 1]
+        return Shared(len(repeated), sum(length * (count - 1) for length, count in repeated))
+    several = [(sizes[name], count) for name, count in uses.items() if count > 1 and sizes.get(name)]
+    return Shared(len(several), sum(size * (count - 1) for size, count in several))
