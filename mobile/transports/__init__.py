@@ -49,4 +49,8 @@ def open_transport(device: Address) -> Transport:
         from mobile.transports.local import LocalTransport
 
         return LocalTransport(device.name, provenance=device.provenance)
+    if device.transport == "ssh":
+        from mobile.transports.ssh import SshTransport
+
+        return SshTransport(device)
     raise UsageError(f"{device.name}: transport {device.transport!r} is unknown, expected local, ssh or adb")
