@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 from mobile import example
 from mobile.benchmark import BenchOptions, BenchResult, Evaluation, evaluate, iter_bench
 from mobile.benchmark.orchestrate import Failure
-from mobile.errors import RunFailure
+from mobile.cli.progress import WORDS
+from mobile.errors import RunFailure, UsageError
 
 if TYPE_CHECKING:
     from exporters import ExportResult
@@ -69,6 +70,7 @@ def quickstart(folder: Path, inventory: Inventory, store: RunStore, duration_s: 
     """The finished quickstart; artifacts are left in ``folder``, runs in ``store``. ``say`` is told each step."""
     import exporters
 
+    _make_folder(folder)
     exported: list[ExportResult] = []
     for scheme in SCHEMES:
         name = f"fashion_mnist.{scheme}.onnx" if scheme else "fashion_mnist.onnx"
@@ -99,6 +101,13 @@ def quickstart(folder: Path, inventory: Inventory, store: RunStore, duration_s: 
     return Quickstart(variants, dataset.name, store.path)
 
 
+def _make_folder(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UsageError(f"{folder}: {error.strerror}", hint="choose another folder with --output") from error
+
+
 def _bench(paths: list[Path], inventory: Inventory, store: RunStore, duration_s: float, say: Say) -> list[Run]:
     runs: list[Run] = []
     options = BenchOptions(duration_s=duration_s, inputs=example.evaluation_path(), input_scale=example.INPUT_SCALE)
@@ -108,7 +117,7 @@ def _bench(paths: list[Path], inventory: Inventory, store: RunStore, duration_s:
         options,
         inventory=inventory,
         store=store,
-        on_progress=lambda progress: say(f"{progress.model}: {progress.state} on {DEVICE}"),
+        on_progress=lambda progress: say(f"{progress.model}: {WORDS[progress.state]} on {DEVICE}"),
     )
     for outcome in outcomes:
         if isinstance(outcome, Failure):
