@@ -1,8 +1,10 @@
 """What the harness adds to an invocation: `python -m benchmarks.harness_cost`.
 
 Null runner: the agent's own loop with a runner that does nothing, against an empty Python loop of as many turns; both
-in this process, in turn, best of five. ort runner: the agent's loop on a loaded session against a bare loop over the same
-session with the same feeds, in blocks A B B A, so that drift of the machine meets both alike.
+in this process, in turn, best of five.
+
+ort runner: the agent's loop on a loaded session against a bare loop over the same session with the same feeds, in
+blocks A B B A, so that drift of the machine meets both alike.
 """
 
 from __future__ import annotations
