@@ -17,9 +17,10 @@ from mobile.transports.quoting import command_line
 from mobile.transports.remote import RemoteTransport
 from mobile.transports.session import KILL_GRACE_S, Event, LinkBroken, Session
 from mobile.transports.sockets import LINK_TIMEOUT_S
-from mobile.transports.ssh_connect import SIGNALS, Connection, mapped, open_connection
+from mobile.transports.ssh_connect import Connection, mapped, open_connection
 from mobile.transports.ssh_pool import Pool
 from mobile.transports.ssh_settings import SshSettings, settings_of
+from mobile.transports.ssh_wire import SIGNALS
 
 if TYPE_CHECKING:
     from mobile.transports import Address

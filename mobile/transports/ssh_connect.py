@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import contextlib
-import logging
 import socket
 import threading
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from typing import Any
 
 import paramiko
-from paramiko.common import MSG_CHANNEL_REQUEST
 
 from mobile.deadline import Deadline
 from mobile.errors import DeviceUnreachable, EdgewiseError, TransportError
@@ -18,46 +16,10 @@ from mobile.transports.sockets import CONNECT_LIMIT_S, connect
 from mobile.transports.ssh_auth import authenticate
 from mobile.transports.ssh_hosts import HostKey, KnownHosts
 from mobile.transports.ssh_settings import SshSettings
+from mobile.transports.ssh_wire import Wire
 
-_LOG = "edgewise.ssh"
 _KEEPALIVE_S = 5  # gives the kernel something unacknowledged to see a dead link by
 _JOIN_S = 2.0
-
-# Linux's numbers: the signals are the device's, whatever the host is (RFC 4254, 6.10 gives their names).
-SIGNALS = {
-    "HUP": 1, "INT": 2, "QUIT": 3, "ILL": 4, "TRAP": 5, "ABRT": 6, "BUS": 7, "FPE": 8, "KILL": 9, "USR1": 10,
-    "SEGV": 11, "USR2": 12, "PIPE": 13, "ALRM": 14, "TERM": 15, "XCPU": 24, "XFSZ": 25, "SYS": 31,
-}  # fmt: skip
-
-# paramiko logs what it also raises; without a handler Python would print that on stderr.
-logging.getLogger(_LOG).addHandler(logging.NullHandler())
-
-
-def _take_request(channel: Any, message: paramiko.Message) -> None:
-    """Keeps the name of the signal that ended a command, which paramiko passes over."""
-    start = message.packet.tell()
-    if message.get_text() == "exit-signal":
-        message.get_boolean()
-        channel.exit_signal = message.get_text()
-        channel.status_event.set()
-        return
-    message.packet.seek(start)
-    channel._handle_request(message)
-
-
-class Wire(paramiko.Transport):
-    """paramiko's transport with exit signals, and with AES-GCM first (hardware does it, in one pass)."""
-
-    _channel_handler_table: ClassVar[Any] = {
-        **paramiko.Transport._channel_handler_table,  # type: ignore[attr-defined]
-        MSG_CHANNEL_REQUEST: _take_request,
-    }
-
-    def __init__(self, sock: Any) -> None:
-        super().__init__(sock)
-        self.set_log_channel(_LOG)
-        options = self.get_security_options()
-        options.ciphers = tuple(sorted(options.ciphers, key=lambda cipher: "gcm" not in cipher))
 
 
 @dataclass
@@ -91,11 +53,7 @@ class Connection:
     def close(self) -> None:
         """Nothing, once it is closed."""
         self.abort()
-        for wire in (self.wire, *reversed(self.through)):
-            wire.close()
-            if wire.is_alive() and wire is not threading.current_thread():
-                wire.join(_JOIN_S)
-        self.root.close()
+        _close([*self.through, self.wire], [self.root])
 
 
 def open_connection(settings: SshSettings, deadline: Deadline, link_timeout_s: float) -> Connection:
@@ -106,10 +64,7 @@ def open_connection(settings: SshSettings, deadline: Deadline, link_timeout_s: f
     try:
         _open(settings, limit, link_timeout_s, root, wires)
     except BaseException as error:
-        for wire in reversed(wires):
-            wire.close()
-        for opened in root:
-            opened.close()
+        _close(wires, root)
         if isinstance(error, EdgewiseError) or not isinstance(error, (OSError, EOFError, paramiko.SSHException)):
             raise
         deadline.check(f"{settings.device}: connecting")
@@ -136,6 +91,17 @@ def mapped(error: Exception, settings: SshSettings, limit: Deadline | None = Non
         )
     words = (str(error).splitlines() or [type(error).__name__])[0]
     return DeviceUnreachable(f"{settings.device}: no ssh handshake with {where}: {words}", hint="is this an ssh port?")
+
+
+def _close(wires: list[Wire], root: list[socket.socket]) -> None:
+    for wire in reversed(wires):
+        with contextlib.suppress(OSError, EOFError, paramiko.SSHException):  # what it goes through is down already
+            wire.close()
+    for opened in root:
+        opened.close()
+    for wire in wires:
+        if wire.is_alive() and wire is not threading.current_thread():
+            wire.join(_JOIN_S)
 
 
 def _hops(settings: SshSettings) -> int:

@@ -149,3 +149,21 @@ def test_a_failed_connection_is_shared_by_those_who_wait(sshd):
     with ThreadPoolExecutor(max_workers=10) as pool:
         assert all(pool.map(call, range(10)))
     transport.close()
+
+
+@pytest.mark.parametrize("side", ["device", "host"])
+def test_keys_are_exchanged_in_the_middle(tmp_path, monkeypatch, side):
+    """Each command's end falls into a key exchange, which paramiko alone does not survive."""
+    if side == "host":
+        monkeypatch.setattr("mobile.transports.ssh_wire._REKEY_BYTES", 200_000)
+    server = Sshd(tmp_path / "sshd", *(["RekeyLimit 200K"] if side == "device" else []))
+    try:
+        transport = SshTransport(server.device())
+        data = bytes(range(256)) * 1000
+        for _ in range(30):
+            assert transport.run(["cat"], stdin=data, deadline=Deadline(20)).stdout == data
+            transport.put(data, f"{tmp_path}/file", deadline=Deadline(20))
+            assert read(transport, f"{tmp_path}/file") == data
+        transport.close()
+    finally:
+        server.stop()
