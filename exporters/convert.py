@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from exporters.runtime import one_line
+from exporters.runtime import one_line, onnx_errors
 from exporters.targets import MIN_OPSET, Target
 from mobile.errors import ExportError
 from mobile.formats import ModelIndex
@@ -95,7 +95,7 @@ def convert_opset(model: ir.Model, version: int, found: ModelIndex, target: Targ
     try:
         converted = onnx.version_converter.convert_version(proto, version)
         onnx.checker.check_model(converted)
-    except (RuntimeError, ValueError, TypeError, onnx.checker.ValidationError) as error:
+    except onnx_errors() as error:
         relabelled = _relabelled(proto, version) if verified else None
         if relabelled is None:
             raise ExportError(f"{goal}: cannot be converted: {_reason(error)}", _NEWER) from error
@@ -133,7 +133,7 @@ def _relabelled(proto: Any, version: int) -> Any:
             entry.version = version
     try:
         onnx.checker.check_model(copy, full_check=True)
-    except (RuntimeError, ValueError, onnx.checker.ValidationError):
+    except onnx_errors():
         return None
     return copy
 

@@ -239,8 +239,8 @@ def _arranged(
             free.append(value.name)
         else:
             step[value.name] = wanted[0]
-    for name in free:
-        step[name] = 1 if step else BATCH
+    together = 1 if step else BATCH  # beside a fixed batch, a free one gets an item at a time
+    step.update(dict.fromkeys(free, together))
     counts = {name: math.ceil(len(array) / step[name]) for name, array in stacked.items()}
     rows = {len(stacked[name]) for name in free}
     if len(set(counts.values())) > 1 or len(rows) > 1:

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from exporters.parity import Run
-from exporters.runtime import one_line, onnxruntime, runtime_errors
+from exporters.runtime import one_line, onnx_errors, onnxruntime, runtime_errors
 from mobile.errors import ExportError
 
 if TYPE_CHECKING:
@@ -135,15 +135,7 @@ def _reader(batches: Iterable[dict[str, NDArray[Any]]]) -> Any:
 @contextmanager
 def _mapped(model: Path) -> Iterator[None]:
     """The one place where the quantiser's exceptions become ExportError."""
-    import onnx
-
-    raised: tuple[type[Exception], ...] = (
-        onnx.checker.ValidationError,
-        AssertionError,
-        KeyError,
-        IndexError,
-        *runtime_errors(),
-    )
+    raised: tuple[type[Exception], ...] = (AssertionError, LookupError, *runtime_errors(), *onnx_errors())
     try:
         yield
     except raised as error:

@@ -73,6 +73,14 @@ def decode_error() -> type[Exception]:
     return kind
 
 
+def onnx_errors() -> tuple[type[Exception], ...]:
+    """What onnx raises on a model that it cannot read, check, convert or infer."""
+    import onnx
+
+    own = (onnx.checker.ValidationError, onnx.shape_inference.InferenceError, decode_error())
+    return (*own, RuntimeError, ValueError, TypeError)
+
+
 def one_line(error: BaseException, limit: int = 300) -> str:
     """The exception's message as one line of at most ``limit`` characters, its type when it has none."""
     text = " ".join(str(error).split())

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from exporters.generate import generate
-from exporters.runtime import Session, decode_error, one_line
+from exporters.runtime import Session, one_line, onnx_errors
 from exporters.targets import Target
 from mobile.errors import ModelError, UsageError
 from mobile.formats import ModelIndex, index, sniff
@@ -99,7 +99,7 @@ def check_onnx(path: Path) -> None:
 
     try:
         onnx.checker.check_model(str(path))
-    except (onnx.checker.ValidationError, decode_error(), ValueError, RuntimeError) as error:
+    except onnx_errors() as error:
         raise ModelError(f"{path}: not a valid ONNX model: {one_line(error)}", "Export it again.") from error
 
 
@@ -107,7 +107,8 @@ def load_ir(path: Path) -> Any:
     """The onnx-ir model of a file; external weights stay on disk until they are read."""
     import onnx_ir as ir
 
+    raised: tuple[type[Exception], ...] = (*onnx_errors(), ir.serde.SerdeError)
     try:
         return ir.load(path)
-    except (decode_error(), ValueError, ir.serde.SerdeError) as error:
+    except raised as error:
         raise ModelError(f"{path}: cannot be read as an ONNX graph: {one_line(error)}", "Export it again.") from error

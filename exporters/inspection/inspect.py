@@ -50,7 +50,21 @@ def _graph(path: Path, found: ModelIndex, batch: int, dims: Mapping[str, int]) -
     with opened(path) as (buffer, size):
         if found.format == "tflite":
             return read_tflite(buffer, size, batch)
-        return read_onnx(buffer, size, str(path), batch, dims)
+        graph, notes = read_onnx(buffer, size, str(path), batch, dims)
+    if _complete(graph):
+        return graph, notes
+    from exporters.inspection.folded import folded_graph
+
+    folded = folded_graph(path, found, batch, dims)
+    if folded is None or len(uncounted(folded.steps)) > len(uncounted(graph.steps)):
+        return graph, notes
+    return folded, [*notes, "work and memory are those of the graph after onnxruntime's constant folding"]
+
+
+def _complete(graph: Graph) -> bool:
+    """Whether every operator's work and every tensor's size is known."""
+    sized = all(graph.bytes(name) is not None for step in graph.steps for name in step.inputs if name)
+    return sized and not uncounted(graph.steps)
 
 
 def _packed_widths(path: Path, found: ModelIndex) -> dict[str, tuple[int, int]]:

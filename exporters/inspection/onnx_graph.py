@@ -8,7 +8,7 @@ from typing import Any
 from exporters.inspection.graph import Graph, NotCounted, Step
 from exporters.inspection.macs_onnx import count_macs
 from exporters.inspection.skeleton import skeleton
-from exporters.runtime import decode_error, one_line
+from exporters.runtime import one_line, onnx_errors
 from mobile.errors import ModelError
 from mobile.formats.dtypes import ONNX_TYPES
 from mobile.formats.onnx_scan import operator_name
@@ -41,13 +41,16 @@ def read_onnx(buffer: Buffer, size: int, name: str, batch: int, dims: Mapping[st
     notes: list[str] = []
     try:
         model = onnx.ModelProto.FromString(skeleton(buffer, size))
-    except (decode_error(), ValueError) as error:
+    except onnx_errors() as error:
         raise ModelError(f"{name}: onnx cannot read its structure: {one_line(error)}", "Export it again.") from error
     if model.functions:
         model = _inlined(model, notes)
-    bound = _bind(model.graph, batch, dims)
+    bound = bind(model.graph, batch, dims)
     if bound:
         notes.append("bound: " + ", ".join(f"{key} = {value}" for key, value in sorted(bound.items())))
+    free = _free(model.graph)
+    if free:
+        notes.append(f"free dimensions without a size: {', '.join(free)}")
     return _read(model, _inferred(model, notes)), notes
 
 
@@ -56,12 +59,12 @@ def _inlined(model: Any, notes: list[str]) -> Any:
 
     try:
         return onnx.inliner.inline_local_functions(model)
-    except (RuntimeError, ValueError) as error:
+    except onnx_errors() as error:
         notes.append(f"its functions were not looked into: {one_line(error, 120)}")
         return model
 
 
-def _bind(graph: Any, batch: int, dims: Mapping[str, int]) -> dict[str, int]:
+def bind(graph: Any, batch: int, dims: Mapping[str, int]) -> dict[str, int]:
     """Gives free dimensions their sizes: by name, and the first dimension of an input the batch. The bindings by
     name.
     """
@@ -83,6 +86,17 @@ def _bind(graph: Any, batch: int, dims: Mapping[str, int]) -> dict[str, int]:
     return used
 
 
+def _free(graph: Any) -> list[str]:
+    """The dimensions of inputs that nothing was bound to, by name or as "input[axis]"."""
+    weights = {tensor.name for tensor in graph.initializer}
+    free: dict[str, None] = {}
+    for value in graph.input:
+        for number, axis in enumerate(value.type.tensor_type.shape.dim):
+            if value.name not in weights and not axis.HasField("dim_value"):
+                free[axis.dim_param or f"{value.name}[{number}]"] = None
+    return list(free)
+
+
 def _inferred(model: Any, notes: list[str]) -> Any:
     """The model with the shapes that onnx can tell; twins stand in for onnxruntime's own operators meanwhile."""
     import onnx
@@ -94,7 +108,7 @@ def _inferred(model: Any, notes: list[str]) -> Any:
             _replace_by_twin(twin.graph, node, number)
     try:
         return onnx.shape_inference.infer_shapes(twin, strict_mode=False, data_prop=True)
-    except (RuntimeError, ValueError) as error:  # what is written in the file is then all there is
+    except onnx_errors() as error:  # what is written in the file is then all there is
         notes.append(f"shapes could not be inferred: {one_line(error, 160)}")
         return model
 
@@ -127,11 +141,11 @@ def _read(model: Any, inferred: Any) -> Graph:
     weights |= {tensor.values.name for tensor in model.graph.sparse_initializer}
     graph.inputs = tuple(value.name for value in model.graph.input if value.name not in weights)
     graph.outputs = tuple(value.name for value in model.graph.output)
-    _read_body(graph, model.graph, inferred.graph)
+    read_body(graph, model.graph, inferred.graph)
     return graph
 
 
-def _read_body(graph: Graph, body: Any, inferred: Any) -> None:
+def read_body(graph: Graph, body: Any, inferred: Any) -> None:
     """Adds a graph's tensors and steps; ``inferred`` is the same graph with shapes."""
     for tensor in body.initializer:
         _note_tensor(graph, tensor.name, tensor)
@@ -185,7 +199,7 @@ def _if_step(graph: Graph, node: Any, twin: Any) -> Step:
         if not attribute.HasField("g"):
             continue
         inner = Graph(shapes=dict(graph.shapes), bits=dict(graph.bits), constants=set(graph.constants))
-        _read_body(inner, attribute.g, inferred.g)
+        read_body(inner, attribute.g, inferred.g)
         made = {name for step in inner.steps for name in step.outputs}
         inputs |= {name for step in inner.steps for name in step.inputs} - made - inner.constants
         unknown = next((step for step in inner.steps if step.macs is None), None)

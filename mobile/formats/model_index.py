@@ -84,7 +84,14 @@ class ModelIndex:
 
     def to_json(self) -> dict[str, Any]:
         """The index as a JSON object; ``path`` is left out, so that equal models give equal documents."""
-        document = asdict(self)
+        document: dict[str, Any] = _lists(asdict(self))
         del document["path"]
         document["external_files"] = list(self.external_files)
         return document
+
+
+def _lists(value: Any) -> Any:
+    """Tuples as lists, as they come back from JSON."""
+    if isinstance(value, dict):
+        return {key: _lists(inner) for key, inner in value.items()}
+    return [_lists(inner) for inner in value] if isinstance(value, (tuple, list)) else value

@@ -45,7 +45,7 @@ _OTHERS: tuple[tuple[bytes, str, str], ...] = (
 
 
 def sniff(path: str | Path) -> str:
-    """"onnx" or "tflite", told from the content and never from the name.
+    """ "onnx" or "tflite", told from the content and never from the name.
 
     ModelError when the file is missing, empty, cut short, or something else; the message says what it seems
     to be.
@@ -103,7 +103,7 @@ def _format(path: Path, buffer: Buffer, size: int) -> str:
 
 
 def _onnx_or_error(path: Path, buffer: Buffer, size: int) -> str:
-    """"onnx" when the top level reads as a ModelProto with a graph; its fields are few, so this costs
+    """ "onnx" when the top level reads as a ModelProto with a graph; its fields are few, so this costs
     nothing.
     """
     seen: set[int] = set()
