@@ -9,7 +9,7 @@ argument lists; quoting happens once, inside the transport, and data never becom
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, Protocol, runtime_checkable
@@ -19,6 +19,7 @@ from mobile.deadline import Deadline
 DEFAULT_OUTPUT_LIMIT_BYTES = 64 * 1024 * 1024
 
 BytesSink = Callable[[bytes], None]
+Input = bytes | Iterable[bytes]  # pieces are asked for as the device takes them
 Progress = Callable[[int, int], None]  # bytes done, bytes in all
 
 
@@ -55,12 +56,15 @@ class Transport(Protocol):
         argv: Sequence[str],
         *,
         deadline: Deadline,
-        stdin: bytes = b"",
+        stdin: Input = b"",
         env: Mapping[str, str] | None = None,
         on_stdout: BytesSink | None = None,
         output_limit_bytes: int = DEFAULT_OUTPUT_LIMIT_BYTES,
     ) -> Completed:
         """How the command ended, once it has. With ``on_stdout``, output is handed over as it comes and not kept.
+
+        ``stdin`` may be an iterable of pieces, each asked for when the one before it is on its way; what it raises goes
+        on, as from ``on_stdout``.
 
         The command is ended, with its children, when the deadline passes (DeadlineExceeded), when ``on_stdout`` raises,
         or when the caller is interrupted (KeyboardInterrupt); the exception goes on. A program that does not exist is a

@@ -31,7 +31,7 @@ from typing import BinaryIO
 from mobile.deadline import Deadline
 from mobile.errors import DeviceUnreachable, TransportError
 from mobile.transports import files
-from mobile.transports.base import DEFAULT_OUTPUT_LIMIT_BYTES, BytesSink, Completed, Progress
+from mobile.transports.base import DEFAULT_OUTPUT_LIMIT_BYTES, BytesSink, Completed, Input, Progress
 from mobile.transports.command import NOT_FOUND, Output, check_command
 from mobile.transports.local import LocalTransport
 
@@ -125,7 +125,7 @@ class FakeTransport:
         argv: Sequence[str],
         *,
         deadline: Deadline,
-        stdin: bytes = b"",
+        stdin: Input = b"",
         env: Mapping[str, str] | None = None,
         on_stdout: BytesSink | None = None,
         output_limit_bytes: int = DEFAULT_OUTPUT_LIMIT_BYTES,
@@ -138,8 +138,10 @@ class FakeTransport:
             self._cross(len(data))
             output.stdout(data)
 
-        self._cross(len(stdin))
-        reply = self._handler(FakeCommand(tuple(argv), stdin, dict(env or {}), deadline, emit, str(self.root)))
+        data, broken = self._take(stdin)
+        reply = self._handler(FakeCommand(tuple(argv), data, dict(env or {}), deadline, emit, str(self.root)))
+        if broken is not None:
+            raise broken
         if reply.stdout:
             emit(reply.stdout)
         self._cross(len(reply.stderr))
@@ -230,6 +232,20 @@ class FakeTransport:
             raise DeviceUnreachable(f"{self.name}: nothing answers (an injected fault)")
         if self.faults.cut_after_bytes is not None and self.faults.cut_after_bytes < 0:
             raise DeviceUnreachable(f"{self.name}: the link is cut (an injected fault)")
+
+    def _take(self, stdin: Input) -> tuple[bytes, TransportError | None]:
+        """What of the input reaches the command. One that comes in pieces may be cut between them."""
+        if isinstance(stdin, bytes):
+            self._cross(len(stdin))
+            return stdin, None
+        arrived = bytearray()
+        for piece in stdin:
+            try:
+                self._cross(len(piece))
+            except TransportError as error:
+                return bytes(arrived), error
+            arrived += piece
+        return bytes(arrived), None
 
     def _cross(self, size_bytes: int) -> None:
         with self._lock:

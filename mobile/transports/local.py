@@ -11,7 +11,7 @@ from typing import BinaryIO
 from mobile.deadline import Deadline
 from mobile.errors import RemoteFileError, TransportError
 from mobile.transports import files
-from mobile.transports.base import DEFAULT_OUTPUT_LIMIT_BYTES, BytesSink, Completed, Progress
+from mobile.transports.base import DEFAULT_OUTPUT_LIMIT_BYTES, BytesSink, Completed, Input, Progress
 from mobile.transports.command import Output, check_command
 from mobile.transports.process import ProgramError, run_child, spawn
 
@@ -32,7 +32,7 @@ class LocalTransport:
         argv: Sequence[str],
         *,
         deadline: Deadline,
-        stdin: bytes = b"",
+        stdin: Input = b"",
         env: Mapping[str, str] | None = None,
         on_stdout: BytesSink | None = None,
         output_limit_bytes: int = DEFAULT_OUTPUT_LIMIT_BYTES,

@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 
 from mobile.deadline import Deadline
 from mobile.errors import TransportError
-from mobile.transports.base import Completed
+from mobile.transports.base import Completed, Input
 from mobile.transports.command import LINGER_S, NOT_EXECUTABLE, NOT_FOUND, Output
 
 _BLOCK_BYTES = 65536  # the capacity of a pipe on Linux
@@ -29,7 +29,7 @@ def run_child(
     *,
     device: str,
     env: Mapping[str, str] | None,
-    stdin: bytes,
+    stdin: Input,
     output: Output,
     deadline: Deadline,
     grace_s: float,
@@ -115,11 +115,12 @@ def _signal_group(child: subprocess.Popen[bytes], number: int) -> None:
 class _Pump:
     """Moves the bytes of one child between its pipes and us, one bounded step at a time."""
 
-    def __init__(self, child: subprocess.Popen[bytes], stdin: bytes, output: Output) -> None:
+    def __init__(self, child: subprocess.Popen[bytes], stdin: Input, output: Output) -> None:
         self.child = child
         self.exited = False
         self._output = output
-        self._stdin = memoryview(stdin)
+        self._stdin = memoryview(b"")
+        self._pieces = iter((stdin,) if isinstance(stdin, bytes) else stdin)
         self._selector = selectors.DefaultSelector()
         self._pid_fd = _pid_fd(child.pid)
         for stream in (child.stdout, child.stderr):
@@ -173,13 +174,17 @@ class _Pump:
     def _write(self) -> None:
         stream = self.child.stdin
         assert stream is not None
+        while not self._stdin:
+            piece = next(self._pieces, None)
+            if piece is None:
+                self._close(stream)
+                return
+            self._stdin = memoryview(piece)
         try:
             self._stdin = self._stdin[os.write(stream.fileno(), self._stdin[:_BLOCK_BYTES]) :]
         except BlockingIOError:
             return
         except BrokenPipeError:  # the command does not want the rest, as `head` does
-            self._stdin = self._stdin[:0]
-        if not self._stdin:
             self._close(stream)
 
     def _read(self, stream: object) -> None:

@@ -16,7 +16,7 @@ from typing import BinaryIO
 from mobile.deadline import Deadline
 from mobile.errors import TransportError, UsageError
 from mobile.transports import files, scripts
-from mobile.transports.base import DEFAULT_OUTPUT_LIMIT_BYTES, BytesSink, Completed, Progress
+from mobile.transports.base import DEFAULT_OUTPUT_LIMIT_BYTES, BytesSink, Completed, Input, Progress
 from mobile.transports.command import Output, check_command
 from mobile.transports.refusals import refusal
 from mobile.transports.session import KILL_GRACE_S, Exchange, LinkBroken, Session
@@ -50,7 +50,7 @@ class RemoteTransport:
         argv: Sequence[str],
         *,
         deadline: Deadline,
-        stdin: bytes = b"",
+        stdin: Input = b"",
         env: Mapping[str, str] | None = None,
         on_stdout: BytesSink | None = None,
         output_limit_bytes: int = DEFAULT_OUTPUT_LIMIT_BYTES,
@@ -191,7 +191,10 @@ def temporary_beside(path: str) -> str:
     return f"{path.rpartition('/')[0] or ('' if path.startswith('/') else '.')}/.edgewise-put-{secrets.token_hex(8)}"
 
 
-def _pieces(data: bytes) -> Iterator[bytes]:
+def _pieces(data: Input) -> Iterator[bytes]:
+    if not isinstance(data, bytes):
+        yield from data
+        return
     view = memoryview(data)
     for start in range(0, len(view), files.BLOCK_BYTES):
         yield bytes(view[start : start + files.BLOCK_BYTES])

@@ -334,6 +334,19 @@ class TransportContract:
         assert done.ok
         assert done.stdout == data
 
+    def test_an_input_may_come_in_pieces(self, transport, board):
+        pieces = (bytes([number]) * size for number, size in enumerate((1, 0, 300_000, 7, MIB)))
+        done = transport.run(["cat"], stdin=pieces, deadline=Deadline(board.limit_s))
+        assert done.stdout == b"\0" + b"\2" * 300_000 + b"\3" * 7 + b"\4" * MIB
+
+    def test_an_error_of_the_input_ends_the_command(self, transport, board):
+        def pieces():
+            yield b"some"
+            raise ZeroDivisionError
+
+        with pytest.raises(ZeroDivisionError):
+            transport.run(["cat"], stdin=pieces(), deadline=Deadline(board.limit_s))
+
     def test_an_input_that_is_not_read_does_not_matter(self, transport, board):
         done = sh(transport, "exec head -c 1", stdin=b"x" * (8 * MIB), limit_s=board.limit_s)
         assert (done.exit_code, done.stdout) == (0, b"x")
