@@ -10,9 +10,11 @@
     |- StoreError                     exit 1   the run store cannot be read or written
     |- ExportError                    exit 1   an export or its verification failed
     |- AgentError                     exit 1   the agent's stream broke, or it speaks another schema
+    |- SetupError                     exit 1   a device could not be given what it lacks
     |- RunFailure                     exit 1   a run ended in a failure record (has .code)
     `- TransportError                 exit 3   a device could not be reached or the connection broke
        |- DeviceUnreachable           exit 3
+       |- LinkLost                    exit 3
        |- AuthenticationFailed        exit 3
        |- DeadlineExceeded            exit 1   the time allowed ran out
        |- RemoteFileError             exit 1   the device refused a file operation (has .path)
@@ -83,6 +85,12 @@ class AgentError(EdgewiseError):
     code = "agent"
 
 
+class SetupError(EdgewiseError):
+    """A device could not be given what it lacks, or it cannot take it."""
+
+    code = "setup"
+
+
 class RunFailure(EdgewiseError):
     """A run ended in a ``failure`` record; ``code`` is the record's."""
 
@@ -102,6 +110,12 @@ class DeviceUnreachable(TransportError):
     """Nothing answers at the device's address."""
 
     code = "unreachable"
+
+
+class LinkLost(TransportError):
+    """The link broke under a run and did not come back in time; the run itself is still on the device."""
+
+    code = "link-lost"
 
 
 class AuthenticationFailed(TransportError):

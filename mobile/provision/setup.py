@@ -1,0 +1,226 @@
+"""`edgewise setup`: looks at a device, decides, builds on the host, sends, checks there, and only then switches."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from mobile.deadline import Deadline
+from mobile.errors import SetupError
+from mobile.provision import bundle, debian, wheels
+from mobile.provision.install import check_loaded, needed_bytes, place, put_layer, put_record
+from mobile.provision.layers import Layer, layer
+from mobile.provision.plan import RUNTIMES, Installed, Plan, check_fit, decide, megabytes
+from mobile.provision.probe import DeviceProbe, probe
+from mobile.provision.runtime import DeviceRuntime, Record, read
+from mobile.provision.tags import Target, platform_tags, target_of
+from mobile.provision.verify import installed
+
+if TYPE_CHECKING:
+    from mobile.inventory import Device
+    from mobile.push import DeviceStore
+    from mobile.transports.base import Transport
+
+SETUP_LIMIT_S = 3600.0  # a bundle of 40 MB over 115 kbit/s
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class SetupOptions:
+    """What is asked for. ``runtimes``: all are wanted; with ``any_will_do`` one that exists nowhere is passed over."""
+
+    runtimes: tuple[str, ...] = RUNTIMES
+    any_will_do: bool = True
+    wheels: Path | None = None
+    dry_run: bool = False
+    renew: bool = False
+
+
+@dataclass
+class SetupResult:
+    """What was done on one device, or, of a dry run, what would be. ``state``: "done", "nothing-to-do", "planned"."""
+
+    device: str
+    state: str
+    kind: str
+    reason: str
+    python: list[str]
+    runtimes: dict[str, str]
+    layers: list[Layer] = field(default_factory=list)
+    sent_bytes: int = 0
+    duration_s: float = 0.0
+    notes: list[str] = field(default_factory=list)
+
+    def to_json(self) -> dict[str, Any]:
+        """One entry of `edgewise setup --json`."""
+        return {
+            "device": self.device,
+            "state": self.state,
+            "kind": self.kind,
+            "reason": self.reason,
+            "python": self.python,
+            "runtimes": self.runtimes,
+            "layers": [layer.to_json() for layer in self.layers],
+            "sent_bytes": self.sent_bytes,
+            "duration_s": round(self.duration_s, 3),
+            "notes": self.notes,
+            "error": None,
+        }
+
+
+def setup_device(device: Device, options: SetupOptions, say: Say, deadline: Deadline) -> SetupResult:
+    """What was done. SetupError, TransportError; on any of them the device uses what it used before."""
+    from mobile.push import DeviceStore
+    from mobile.transports import open_transport
+
+    transport = open_transport(device)
+    try:
+        return _Setup(device, transport, DeviceStore(transport, device.workdir), options, say, deadline).run()
+    finally:
+        transport.close()
+
+
+class _Setup:
+    """One device's set-up."""
+
+    def __init__(
+        self,
+        device: Device,
+        transport: Transport,
+        store: DeviceStore,
+        options: SetupOptions,
+        say: Say,
+        deadline: Deadline,
+    ) -> None:
+        self._device = device
+        self._transport = transport
+        self._store = store
+        self._options = options
+        self._say = say
+        self._deadline = deadline
+        self._began = time.monotonic()
+
+    def run(self) -> SetupResult:
+        self._say("looking at the device")
+        folder = self._store.folder(self._deadline)
+        seen = probe(self._transport, folder, self._device.python, self._deadline)
+        have = self._installed(seen)
+        plan = decide(seen, have, self._options.runtimes, vendor_wheels=self._options.wheels is not None)
+        layers = self._build(seen, plan)
+        before = read(self._transport, self._store, self._deadline)
+        missing = [layer for layer in layers if layer.address not in before.layers]
+        runtimes = plan.runtimes if plan.kind != "installed" else self._options.runtimes
+        limits = self._device.limits
+        warnings = check_fit(
+            self._device.name, seen, runtimes, needed_bytes(missing),
+            disk_limit_bytes=limits.disk_bytes, memory_limit_bytes=limits.memory_bytes,
+        )  # fmt: skip
+        record = self._record(seen, plan, layers, have)
+        result = SetupResult(
+            self._device.name, "planned", plan.kind, plan.reason, record.runtime.python, dict(record.runtimes), layers,
+            notes=[*plan.notes, *warnings],
+        )  # fmt: skip
+        unchanged = not missing and before.record == record
+        if not self._options.dry_run:
+            self._apply(result, plan, record, missing, unchanged)
+        elif unchanged:
+            result.state = "nothing-to-do"
+        result.duration_s = time.monotonic() - self._began
+        return result
+
+    def _installed(self, seen: DeviceProbe) -> Installed:
+        if seen.python is None:
+            return Installed()
+        return installed(self._transport, [seen.python.path], self._deadline, env=dict(self._device.env))
+
+    def _build(self, seen: DeviceProbe, plan: Plan) -> list[Layer]:
+        """The layers of the plan, from the host's cache or built into it; an interpreter first."""
+        if plan.kind == "installed":
+            return []
+        options, deadline = self._options, self._deadline
+        if plan.kind == "bundle" or plan.python is None:
+            system = "android" if seen.android is not None else "linux"
+            self._say("building a self-contained Python on this host")
+            layers = [bundle.python_layer(seen.machine, system, deadline, renew=options.renew)]
+            target = Target(debian.PYTHON, seen.machine, tuple(platform_tags(seen.machine, debian.GLIBC)))
+            return [*layers, self._wheels(plan, target)]
+        layers = [self._wheels(plan, target_of(seen, plan.python))]
+        if plan.libraries:
+            layers.append(bundle.libraries_layer(seen.machine, deadline, renew=options.renew))
+        return layers
+
+    def _wheels(self, plan: Plan, target: Target) -> Layer:
+        self._say(f"choosing wheels for Python {target.python} on {target.machine}")
+        try:
+            return self._wheels_of(plan.runtimes, plan, target)
+        except SetupError as error:
+            if not self._options.any_will_do or len(plan.runtimes) == 1:
+                raise
+            for runtime in plan.runtimes:
+                try:
+                    found = self._wheels_of((runtime,), plan, target)
+                except SetupError:
+                    continue
+                self._say(f"only {runtime}: {error.message}")
+                return found
+            raise
+
+    def _wheels_of(self, runtimes: Sequence[str], plan: Plan, target: Target) -> Layer:
+        request = wheels.Request(tuple(runtimes), target, plan.present, self._options.wheels)
+        return layer(
+            f"wheels-{target.label}",
+            request.key(),
+            lambda tree: wheels.build(request, tree, self._deadline),
+            self._deadline,
+            renew=self._options.renew,
+        )
+
+    def _record(self, seen: DeviceProbe, plan: Plan, layers: list[Layer], have: Installed) -> Record:
+        """What runtime.json will say."""
+        places = [place(self._store, layer, self._deadline) for layer in layers]
+        env: dict[str, str] = {}
+        if plan.kind == "bundle":
+            python, path = [f"{places[0]}/bin/python3"], places[1:2]
+        else:
+            python, path = [plan.python.path if plan.python is not None else self._device.python], places[:1]
+        if plan.libraries:
+            env["LD_LIBRARY_PATH"] = ":".join(filter(None, [f"{places[1]}/lib", seen.ld_library_path]))
+        if path:
+            env["PYTHONPATH"] = ":".join(path)
+        if seen.tmp_error is not None:  # Android has no /tmp
+            env["TMPDIR"] = self._store.folder(self._deadline)
+        versions = dict(have.versions) if plan.kind == "installed" else {}
+        for one in layers:
+            versions.update(one.contents)
+        runtime = DeviceRuntime(python, path, env)
+        return Record(plan.kind, self._device.python, runtime, tuple(layer.address for layer in layers), versions)
+
+    def _apply(self, result: SetupResult, plan: Plan, record: Record, missing: list[Layer], unchanged: bool) -> None:
+        interpreter = plan.python.path if plan.python is not None else None
+        for one in missing:
+            self._say(f"sending {one.name}, {megabytes(one.archive_bytes)}")
+            put_layer(self._transport, self._store, one, interpreter, self._deadline)
+            result.sent_bytes += one.archive_bytes
+        self._say("checking that the runtimes load there")
+        runtime = record.runtime
+        found = installed(
+            self._transport, runtime.python, self._deadline,
+            python_path=runtime.python_path, env={**runtime.env, **dict(self._device.env)},
+        )  # fmt: skip
+        brought = [name for name in self._options.runtimes if _carried(name, record)]
+        lost = [name for name in brought if not found.has(name)]
+        check_loaded(self._device.name, lost, {m: e for m, e in found.errors.items() if lost or m == "python"})
+        if unchanged:
+            result.state = "nothing-to-do"
+            return
+        put_record(self._transport, self._store, record, self._deadline)
+        result.state = "done"
+
+
+def _carried(runtime: str, record: Record) -> bool:
+    """Whether what was set up has this runtime, by the names of its packages and modules."""
+    names = {name.split(".")[0].replace("-", "_") for name in record.runtimes}
+    return any(name.replace("-", "_") in names for name in wheels.PROVIDES[runtime])
