@@ -19,7 +19,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "quickstart": ("mobile.cli.quickstart", "The main job on this machine: export, push, bench, evaluate; a table."),
     "devices": ("mobile.cli.devices", "The devices of the inventory: reachable or not, and what they are."),
     "setup": ("mobile.cli.setup", "Give devices a runtime, offline if they must."),
-    
+    "doctor": ("mobile.cli.doctor", "Everything that could go wrong on a device, checked in order."),
     "export": ("mobile.cli.export", "Export a model to a verified artifact."),
     "inspect": ("mobile.cli.inspect", "What is in a model file, and who can run it."),
     "push": ("mobile.cli.push", "Put a model on devices."),

@@ -48,14 +48,15 @@ class Store(Protocol):
 
 @dataclass(frozen=True)
 class DeviceRuntime:
-    """How the agent is started: ``[*python, agent.zip, "run"]`` with ``env``; ``python_path`` is for its spec.
-
-    ``env`` carries the folders of ``python_path`` as PYTHONPATH too, so that the agent's ``facts`` finds the runtimes.
-    """
+    """How the agent is started: ``[*python, agent.zip, "run"]`` with ``env``; ``python_path`` is for its spec."""
 
     python: list[str]
     python_path: list[str] = field(default_factory=list)
     env: dict[str, str] = field(default_factory=dict)
+
+    def environment(self) -> dict[str, str]:
+        """``env`` with ``python_path`` as PYTHONPATH: for what takes no spec, such as the agent's ``facts``."""
+        return {**({"PYTHONPATH": ":".join(self.python_path)} if self.python_path else {}), **self.env}
 
 
 @dataclass(frozen=True)

@@ -188,8 +188,6 @@ class _Setup:
             python, path = [plan.python.path if plan.python is not None else self._device.python], places[:1]
         if plan.libraries:
             env["LD_LIBRARY_PATH"] = ":".join(filter(None, [f"{places[1]}/lib", seen.ld_library_path]))
-        if path:
-            env["PYTHONPATH"] = ":".join(path)
         if seen.tmp_error is not None:  # Android has no /tmp
             env["TMPDIR"] = self._store.folder(self._deadline)
         versions = dict(have.versions) if plan.kind == "installed" else {}
@@ -208,7 +206,7 @@ class _Setup:
         runtime = record.runtime
         found = installed(
             self._transport, runtime.python, self._deadline,
-            python_path=runtime.python_path, env={**runtime.env, **dict(self._device.env)},
+            env={**runtime.environment(), **dict(self._device.env)},
         )  # fmt: skip
         brought = [name for name in self._options.runtimes if _carried(name, record)]
         lost = [name for name in brought if not found.has(name)]

@@ -54,14 +54,11 @@ def installed(
     python: Sequence[str],
     deadline: Deadline,
     *,
-    python_path: Sequence[str] = (),
     env: Mapping[str, str] | None = None,
     modules: Sequence[str] = MODULES,
 ) -> Installed:
     """What this Python of the device imports; one that does not start has it as the error of "python"."""
     environment = {"ORT_DISABLE_TELEMETRY": "1", **(env or {})}
-    if python_path:
-        environment["PYTHONPATH"] = ":".join(python_path)
     done = transport.run(
         [*python, "-", *modules],
         stdin=SCRIPT.encode("utf-8"),
