@@ -134,11 +134,10 @@ class _Doctor:
             record = _json_object(line)
             if record is not None and record.get("type") == "hello":
                 return record
-        self._seen.problem(
-            "agent",
-            f"does not start: {explain(done.why())}",
-            f"look at it on the device: {runtime.python[0]} --version",
-        )
+        gone = done.exit_code in (126, 127)  # the shell's words for a program that is not there, or may not start
+        look = f"look at it on the device: {runtime.python[0]} --version"
+        hint = _SETUP.format(self._device.name) if gone else look
+        self._seen.problem("agent", f"does not start: {explain(done.why())}", hint)
         return None
 
     def _runs(self, runtime: DeviceRuntime, agent: str) -> None:

@@ -106,11 +106,18 @@ def _notes(probe: DeviceProbe, installed: Installed, lacking: Sequence[str], ven
 
 
 def explain(error: str) -> str:
-    """An import error with what it means, where that is known."""
+    """An import error in one line, with what it means where that is known.
+
+    >>> explain("ImportError: numpy says\\n\\na lot\\nOriginal error was: libz.so.1: no such file")
+    'ImportError: numpy says; Original error was: libz.so.1: no such file'
+    """
+    lines = [line.strip() for line in error.splitlines() if line.strip()] or ["no message"]
     for words, meaning in _MEANINGS:
-        if words in error:
-            return f"{error} ({meaning})"
-    return error
+        told = next((line for line in lines if words in line), None)
+        if told is not None:
+            return f"{told[:200]} ({meaning})"
+    first, last = lines[0][:200], lines[-1][:200]
+    return first if len(lines) == 1 else f"{first}; {last}"
 
 
 _MEANINGS = (

@@ -140,12 +140,13 @@ def parse(answers: Sequence[bytes]) -> DeviceProbe:
 def _userland(elf: str | None, machine: str) -> str:
     """The machine that programs there are for: a 64-bit kernel may carry a 32-bit system, and `uname` shows the kernel.
 
-    >>> _userland("7f454c4601010100000000000000000002002800", "aarch64")
+    >>> _userland("7f 45 4c 46 01 01 01 00 00 00 00 00 00 00 00 00 02 00 28 00", "aarch64")
     'armv7l'
     """
-    if elf is None or not elf.startswith("7f454c46") or len(elf) < 40:
+    digits = "".join((elf or "").split())
+    if re.fullmatch("7f454c46[0-9a-f]{32}", digits) is None:
         return machine
-    header = bytes.fromhex(elf[:40])
+    header = bytes.fromhex(digits)
     return _MACHINES.get(int.from_bytes(header[18:20], "little"), machine)
 
 

@@ -17,7 +17,7 @@ say machine "$(uname -m)"
 say system "$(uname -s)"
 say kernel "$(uname -r)"
 say uid "$(id -u)"
-say elf "$(head -c 20 /proc/self/exe 2>/dev/null | od -An -v -tx1 | tr -d ' \n')"
+say elf "$(head -c 20 /proc/self/exe 2>/dev/null | od -An -v -tx1 | while read -r a; do printf '%s ' "$a"; done)"
 v=$(getconf GNU_LIBC_VERSION 2>/dev/null)
 [ -n "$v" ] || v=$(ldd --version 2>&1 | head -n 1)
 case $v in *[0-9].[0-9]*) ;; *)
@@ -37,7 +37,7 @@ say clock "$(date -u +%s)"
 for t in tar gzip sha256sum; do ! command -v $t >/dev/null 2>&1 || say tool $t; done
 [ ! -r /etc/nv_tegra_release ] || say jetson "$(head -n 1 /etc/nv_tegra_release)"
 for f in /proc/device-tree/model /sys/firmware/devicetree/base/model; do
-    [ ! -r "$f" ] || { say model "$(tr -d '\000' <"$f")"; break; }
+    [ ! -r "$f" ] || { say model "$(cat "$f")"; break; }
 done
 ! command -v getprop >/dev/null 2>&1 || {
     say android "$(getprop ro.build.version.release)"
@@ -100,12 +100,13 @@ give_up() { rm -rf "$new"; [ -z "$1" ] || echo "$1" >&2; exit 1; }
 if [ ! -f "$final/.edgewise-layer" ]; then
     trap 'give_up interrupted' HUP INT TERM
     mkdir -p "$new" || give_up
-    if command -v tar >/dev/null 2>&1 && command -v gzip >/dev/null 2>&1; then
-        (cd "$new" && gzip -dc "$archive" | tar -xof -) || give_up
+    for z in 'gzip -dc' 'gunzip -c' zcat none; do ! command -v "${z%% *}" >/dev/null 2>&1 || break; done
+    if command -v tar >/dev/null 2>&1 && [ "$z" != none ]; then
+        (cd "$new" && $z <"$archive" | tar -xof -) || give_up
     elif [ -n "$python" ]; then
         code='import sys, tarfile; tarfile.open(sys.argv[1]).extractall(sys.argv[2])'
         "$python" -c "$code" "$archive" "$new" || give_up
-    else give_up 'neither tar and gzip nor Python can unpack here'
+    else give_up 'there is neither tar and gzip nor Python to unpack with'
     fi
     [ -f "$new/.edgewise-layer" ] || give_up 'the archive was not unpacked whole'
     sync
