@@ -1,4 +1,8 @@
-"""The agent's verbs. ``run``: a spec on standard input, records on standard output. ``facts``: one ``hello`` record."""
+"""The agent's verbs.
+
+``run``: a spec on standard input, records on standard output. ``facts``: one ``hello`` record. ``start``: runs that
+outlive the connection; ``runs``, ``tail``, ``stop``, ``remove`` are about those.
+"""
 
 import argparse
 import contextlib
@@ -15,6 +19,7 @@ from device_agents.spec import AgentSpec
 from device_agents.stream import Stream, take_stdout
 
 MAX_SPEC_BYTES = 1024 * 1024
+MAX_ORDER_BYTES = 16 * 1024 * 1024
 STOP_SIGNALS = ("SIGINT", "SIGTERM", "SIGHUP")
 
 
@@ -29,15 +34,40 @@ def main(argv: Optional[List[str]] = None) -> int:
         from device_agents.runners.ort_nodes import main as nodes_main
 
         return nodes_main(arguments[1:])
+    options = _parser().parse_args(arguments)
+    stream_fd = take_stdout()
+    if options.verb == "facts":
+        return _facts(stream_fd, options.root)
+    if options.verb == "run":
+        return _run(stream_fd)
+    from device_agents.verbs import VERBS
+
+    return VERBS[options.verb](options, stream_fd)
+
+
+def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="edgewise-agent", description="Measures a model on this device.")
     verbs = parser.add_subparsers(dest="verb", metavar="VERB")
     verbs.required = True
     verbs.add_parser("run", help="reads a spec (JSON) from standard input, writes records to standard output")
     facts = verbs.add_parser("facts", help="writes one record with the device's facts, runtimes and sensors")
     facts.add_argument("--root", default="/", help="where sensors and facts are looked for")
-    options = parser.parse_args(arguments)
-    stream_fd = take_stdout()
-    return _facts(stream_fd, options.root) if options.verb == "facts" else _run(stream_fd)
+    start = verbs.add_parser("start", help="reads runs (JSON) from standard input and measures them, connected or not")
+    start.add_argument("--follow", type=float, metavar="SECONDS", help="writes the stream of the first run, so long")
+    runs = verbs.add_parser("runs", help="writes one line (JSON): the runs kept here, and who holds the lock")
+    runs.add_argument("ids", nargs="*", metavar="RUN")
+    tail = verbs.add_parser("tail", help="writes a run's stream from an offset on")
+    tail.add_argument("--from", dest="offset", type=int, default=0, metavar="BYTES")
+    tail.add_argument("--follow", type=float, default=0.0, metavar="SECONDS", help="waits for more, so long")
+    tail.add_argument("--max-bytes", type=int, metavar="BYTES")
+    stop = verbs.add_parser("stop", help="ends runs; what they have measured is kept")
+    stop.add_argument("--wait", type=float, default=10.0, metavar="SECONDS")
+    remove = verbs.add_parser("remove", help="removes runs that are over")
+    for verb in (tail, stop, remove):
+        verb.add_argument("ids", nargs=1 if verb is tail else "+", metavar="RUN")
+    for verb in (start, runs, tail, stop, remove):
+        verb.add_argument("--runs", required=True, metavar="FOLDER", help="the folder with all runs")
+    return parser
 
 
 def _facts(stream_fd: Optional[int], root: str) -> int:
@@ -58,7 +88,7 @@ def _run(stream_fd: Optional[int]) -> int:
         path = None if spec.run_dir is None else os.path.join(spec.run_dir, "stream.jsonl")
         stream = Stream(stream_fd, path)
     except AgentFailure as error:
-        return _refuse(Stream(stream_fd), error)
+        return refuse(Stream(stream_fd), error)
     supervisor = Supervisor(spec, stream, agent_sha256())
     with _stop_signals(supervisor, detached=spec.run_dir is not None):
         outcome = supervisor.run()
@@ -66,7 +96,8 @@ def _run(stream_fd: Optional[int]) -> int:
     return EXIT_CODES[outcome]
 
 
-def _refuse(stream: Stream, error: AgentFailure) -> int:
+def refuse(stream: Stream, error: AgentFailure) -> int:
+    """1, once the stream says, whole, that nothing was begun, and why."""
     stream.emit(hello({}, [], None, agent_sha256()))
     stream.emit(failure(error.code, error.message, error.hint, "spec"))
     memory: Dict[str, Optional[int]] = {"before_load": None, "after_load": None, "peak_rss": None}
@@ -83,14 +114,18 @@ def _refuse(stream: Stream, error: AgentFailure) -> int:
 
 def read_spec() -> AgentSpec:
     """The spec on standard input. AgentFailure "bad-spec" when it is no JSON object of a spec."""
-    data = b"" if sys.stdin is None else sys.stdin.buffer.read(MAX_SPEC_BYTES + 1)
-    if len(data) > MAX_SPEC_BYTES:
-        raise AgentFailure("bad-spec", "the spec is over {} bytes".format(MAX_SPEC_BYTES))
+    return AgentSpec.from_json(read_document(MAX_SPEC_BYTES))
+
+
+def read_document(limit_bytes: int) -> Any:
+    """The JSON on standard input. AgentFailure "bad-spec" when it is none, or too long."""
+    data = b"" if sys.stdin is None else sys.stdin.buffer.read(limit_bytes + 1)
+    if len(data) > limit_bytes:
+        raise AgentFailure("bad-spec", "the spec is over {} bytes".format(limit_bytes))
     try:
-        document = json.loads(data.decode("utf-8"), parse_constant=_no_constant)
+        return json.loads(data.decode("utf-8"), parse_constant=_no_constant)
     except (ValueError, RecursionError) as error:
         raise AgentFailure("bad-spec", "the spec is not JSON: {}".format(error)) from error
-    return AgentSpec.from_json(document)
 
 
 def _no_constant(name: str) -> None:

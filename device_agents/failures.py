@@ -21,6 +21,7 @@ HINTS = {
     "command-failed": "Run the command by hand on the device to see what it says.",
     "unparsed-output": "The program's output was not understood: check its version and its preset.",
     "stopped": "The run was stopped before it was complete.",
+    "busy": "Wait until it has ended, or end it with --break-lock.",
     "internal": "This is a fault in edgewise: please report it with the output of --debug.",
 }
 

@@ -29,6 +29,13 @@ from device_agents import AGENT_VERSION
 
 SCHEMA_MAJOR = 1
 SCHEMA = "1.0"
+# How `start --follow` and `tail` exit: how far the stream goes that they wrote. Shells and signals use other codes.
+STREAM_WHOLE = 0  # the run is over, nothing comes after this
+STREAM_GOES_ON = 20  # there will be more: ask again from where you are
+STREAM_CRASHED = 21  # the supervisor is gone without a word; what it had written is here
+NO_SUCH_RUN = 22
+NOT_STARTED = 23  # refused before there was a run folder; the records say why
+
 MAX_LINE_BYTES = 16 * 1024 * 1024  # a longer line is not ours: a reader refuses it before it fills memory
 
 Record = Dict[str, Any]

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from mobile.benchmark.remote_run import RemoteRun
 from mobile.benchmark.session import DeviceSession
 from mobile.deadline import Deadline
 from mobile.errors import EdgewiseError
@@ -26,6 +27,7 @@ class Probe:
     facts: dict[str, Any]
     sensors: list[dict[str, Any]]
     error: EdgewiseError | None = None
+    runs: list[RemoteRun] = field(default_factory=list)  # that the device keeps
 
     def to_json(self) -> dict[str, Any]:
         """The probe as `edgewise devices --json` shows it."""
@@ -39,6 +41,7 @@ class Probe:
             "reachable": error is None,
             "facts": self.facts or None,
             "sensors": self.sensors,
+            "runs": [run.to_json() for run in self.runs],
             "error": None if error is None else {"code": error.code, "message": error.message, "hint": error.hint},
         }
 
@@ -47,10 +50,12 @@ def probe(device: Device, limit_s: float = PROBE_LIMIT_S) -> Probe:
     """What a device answers within ``limit_s``. Never raises for a device that does not: the error is in the answer."""
     try:
         with DeviceSession.open(device) as session:
-            hello = session.facts(Deadline(limit_s))
+            deadline = Deadline(limit_s)
+            hello = session.facts(deadline)
+            runs = session.runs(deadline=deadline)
     except EdgewiseError as error:
         return Probe(device, {}, [], error)
-    return Probe(device, hello["device"], hello["sensors"])
+    return Probe(device, hello["device"], hello["sensors"], None, runs)
 
 
 def probe_all(devices: Sequence[Device], limit_s: float = PROBE_LIMIT_S) -> list[Probe]:

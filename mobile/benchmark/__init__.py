@@ -1,7 +1,24 @@
 """Benchmark orchestration: models x devices x options, through the agent, into the store."""
 
+from mobile.benchmark.collecting import Collecting, attach, iter_attach
 from mobile.benchmark.options import BenchOptions
-from mobile.benchmark.orchestrate import BenchResult, Failure, Progress, bench, iter_bench
+from mobile.benchmark.orchestrate import Manner, Request, bench, iter_bench
+from mobile.benchmark.outcomes import BenchResult, Failure, Left, Progress
 from mobile.benchmark.quality import Evaluation, evaluate
 
-__all__ = ["BenchOptions", "BenchResult", "Evaluation", "Failure", "Progress", "bench", "evaluate", "iter_bench"]
+__all__ = [
+    "BenchOptions",
+    "BenchResult",
+    "Collecting",
+    "Evaluation",
+    "Failure",
+    "Left",
+    "Manner",
+    "Progress",
+    "Request",
+    "attach",
+    "bench",
+    "evaluate",
+    "iter_attach",
+    "iter_bench",
+]

@@ -1,87 +1,52 @@
 """Models on devices: every combination is measured, what finished is stored at once, what failed is listed.
 
-Nothing here prints. One device or one option that fails spoils nothing of the rest.
+Nothing here prints. Devices work side by side. One device or one option that fails spoils nothing of the rest.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+import contextlib
+from collections.abc import Callable, Generator, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from mobile.benchmark.device_work import DeviceWork, Numbered, Slot, Terms
+from mobile.benchmark.fleet import side_by_side
+from mobile.benchmark.follow import RECONNECT_S
 from mobile.benchmark.models import NO_MODEL, Model, check_runner, open_model
 from mobile.benchmark.options import BenchOptions
-from mobile.benchmark.session import DeviceSession
-from mobile.deadline import Deadline
-from mobile.errors import EdgewiseError, StoreError, UsageError
+from mobile.benchmark.outcomes import BenchResult, Failure, Left, Progress
+from mobile.errors import EdgewiseError, UsageError
+from mobile.results.run import Run
+from mobile.results.started import StartedRuns, content_of
 
 if TYPE_CHECKING:
     from mobile.inventory import Device, Inventory
-    from mobile.results.run import Run
     from mobile.results.store import RunStore
 
-
-@dataclass(frozen=True)
-class Failure:
-    """A measurement that did not happen, and why. ``exit_code`` is the error's (3: the device was not reached)."""
-
-    device: str
-    model: str
-    code: str
-    message: str
-    hint: str | None
-    exit_code: int = 1
-
-    def to_json(self) -> dict[str, str | None]:
-        """The failure as the JSON contract of `edgewise bench` has it."""
-        return {
-            "device": self.device,
-            "model": self.model,
-            "code": self.code,
-            "message": self.message,
-            "hint": self.hint,
-        }
-
-
-@dataclass(frozen=True)
-class Progress:
-    """What is happening now: ``state`` is "connect", "push", "load", "warmup", "measure", "done" or "failed"."""
-
-    device: str
-    model: str
-    index: int  # of this measurement, from 0
-    total: int
-    state: str
-    detail: Mapping[str, Any] = field(default_factory=dict)
-
-
-@dataclass
-class BenchResult:
-    """What finished and what failed, in the order it was asked for."""
-
-    runs: list[Run] = field(default_factory=list)
-    failures: list[Failure] = field(default_factory=list)
-
-    def to_json(self) -> dict[str, Any]:
-        """The JSON contract of `edgewise bench`: runs with their figures, failures."""
-        from mobile.results.figures import figures
-
-        return {
-            "runs": [figures(run) for run in self.runs],
-            "failures": [failure.to_json() for failure in self.failures],
-        }
-
-    @property
-    def exit_code(self) -> int:
-        """0 when all finished; 3 when nothing did because no device was reached; else 1."""
-        if not self.failures:
-            return 0
-        unreached = all(failure.exit_code == 3 for failure in self.failures)
-        return 3 if unreached and not self.runs else 1
-
-
 OnProgress = Callable[[Progress], None]
+Outcome = Run | Failure | Left
+
+
+@dataclass(frozen=True)
+class Manner:
+    """How a request is carried out, beside what is measured.
+
+    ``detach``: runs are started and left. ``resume``: the newest request of the same content is taken up again where it
+    is not complete. ``reconnect_s``: how long a broken link may take to come back. ``break_lock``: a run of somebody
+    else that is going on is ended.
+    """
+
+    detach: bool = False
+    resume: bool = False
+    reconnect_s: float = RECONNECT_S
+    break_lock: bool = False
+
+    def __post_init__(self) -> None:
+        """Nothing, or UsageError that names the option."""
+        if not 0.0 <= self.reconnect_s <= 86_400.0:
+            raise UsageError(f"--reconnect is {self.reconnect_s:g} s, expected 0 to 86400")
 
 
 def bench(
@@ -92,19 +57,15 @@ def bench(
     inventory: Inventory | None = None,
     store: RunStore | None = None,
     on_progress: OnProgress | None = None,
+    manner: Manner | None = None,
 ) -> BenchResult:
     """Every run that finished and every failure, for each model on each device with each combination of options.
 
     ``on`` names devices, groups or tags of the inventory ("@pis"). Runs are added to ``store`` (the user's own when
     None) as they finish. UsageError or ConfigError when the request itself is wrong; nothing was started then.
     """
-    result = BenchResult()
-    for outcome in iter_bench(models, on, options, inventory=inventory, store=store, on_progress=on_progress):
-        if isinstance(outcome, Failure):
-            result.failures.append(outcome)
-        else:
-            result.runs.append(outcome)
-    return result
+    request = Request.of(models, on, options, inventory=inventory, store=store, manner=manner)
+    return BenchResult.in_order(dict(request.outcomes(on_progress)))
 
 
 def iter_bench(
@@ -115,21 +76,129 @@ def iter_bench(
     inventory: Inventory | None = None,
     store: RunStore | None = None,
     on_progress: OnProgress | None = None,
-) -> Iterator[Run | Failure]:
+    manner: Manner | None = None,
+) -> Generator[Outcome, None, None]:
     """The outcomes of ``bench``, one by one as they come; what was yielded is stored, also when the caller stops."""
-    options = options or BenchOptions()
-    if options.inputs is not None and not options.inputs.is_file():
-        raise UsageError(f"{options.inputs}: no such file", hint="give inputs as .npz, one array for each input")
-    devices = _devices(inventory, on)
-    opened, damaged = _open_models(models, options)
-    if store is None:
-        from mobile.results.store import RunStore as Store
+    request = Request.of(models, on, options, inventory=inventory, store=store, manner=manner)
+    with contextlib.closing(request.outcomes(on_progress)) as outcomes:
+        for _, outcome in outcomes:
+            yield outcome
 
-        store = Store()
-    plan = _Plan(opened, options, store, on_progress or (lambda progress: None), len(devices))
-    for device in devices:
-        yield from (Failure(device.name, name, error.code, error.message, error.hint) for name, error in damaged)
-        yield from plan.on_device(device)
+
+@dataclass(frozen=True)
+class Request:
+    """A checked request: nothing is started before ``outcomes`` is iterated."""
+
+    devices: list[Device]
+    models: list[Model]
+    damaged: list[tuple[str, EdgewiseError]]
+    options: BenchOptions
+    store: RunStore
+    manner: Manner
+
+    @classmethod
+    def of(
+        cls,
+        models: Sequence[str | Path],
+        on: Sequence[str],
+        options: BenchOptions | None,
+        *,
+        inventory: Inventory | None = None,
+        store: RunStore | None = None,
+        manner: Manner | None = None,
+    ) -> Request:
+        """The request. UsageError or ConfigError when it is wrong; ModelError never: damaged models are failures."""
+        options = options or BenchOptions()
+        if options.inputs is not None and not options.inputs.is_file():
+            raise UsageError(f"{options.inputs}: no such file", hint="give inputs as .npz, one array for each input")
+        devices = _devices(inventory, on)
+        opened, damaged = _open_models(models, options)
+        if store is None:
+            from mobile.results.store import RunStore as Store
+
+            store = Store()
+        return cls(devices, opened, damaged, options, store, manner or Manner())
+
+    @property
+    def total(self) -> int:
+        """How many measurements it has."""
+        return len(self.devices) * len(self.models) * len(self.options.expand())
+
+    def outcomes(self, on_progress: OnProgress | None = None) -> Generator[Numbered, None, None]:
+        """(number in the request, outcome) as they come. Stored runs of a request taken up again come first."""
+        yield from self._damaged_outcomes()
+        if not self.models:
+            return
+        started = StartedRuns(self.store)
+        request, kept = self._taken_up(started) if self.manner.resume else (None, {})
+        if request is None:
+            request = started.new_request(content_of(self._content()), self.total)
+        yield from kept.items()
+        terms = Terms(self.store, started, request, self.total, self.manner)
+        work = {}
+        for device, slots in self._slots(kept):
+            if slots:
+                work[device.name] = DeviceWork(device, slots, terms).run
+        with contextlib.closing(side_by_side(work)) as told:
+            for item in told:
+                if not isinstance(item, Progress):
+                    yield item
+                elif on_progress is not None:
+                    on_progress(item)
+
+    def _damaged_outcomes(self) -> Iterator[Numbered]:
+        pairs = [(device.name, name, error) for device in self.devices for name, error in self.damaged]
+        for index, (device_name, name, error) in enumerate(pairs):
+            yield index - len(pairs), Failure.of(device_name, name, error)
+
+    def _slots(self, kept: dict[int, Outcome]) -> Iterator[tuple[Device, list[Slot]]]:
+        """What is to be measured on each device; numbers run device by device, model by model, as asked for."""
+        work = [(model, single) for model in self.models for single in self.options.expand()]
+        for place, device in enumerate(self.devices):
+            numbered = enumerate(work, start=place * len(work))
+            slots = [Slot(number, model, single) for number, (model, single) in numbered]
+            yield device, [slot for slot in slots if slot.number not in kept]
+
+    def _taken_up(self, started: StartedRuns) -> tuple[str | None, dict[int, Outcome]]:
+        """The request that is taken up again, and the outcomes that it has already; (None, {}) when there is none."""
+        request = started.unfinished_request(content_of(self._content()))
+        if request is None:
+            return None, {}
+        kept: dict[int, Outcome] = {}
+        for slot, waiting in started.waiting_slots(request).items():
+            kept[slot] = Left(waiting.run, waiting.device, waiting.model, "running")
+        for slot, run_id in started.stored_slots(request).items():
+            kept[slot] = self.store.get(run_id)
+        return request, kept
+
+    def _content(self) -> dict[str, Any]:
+        """What makes two requests the same: devices, the bytes of models and inputs, every option."""
+        options = {name: getattr(self.options, name) for name in self.options.__dataclass_fields__}
+        options["inputs"] = _file_hash(self.options.inputs)
+        options["dims"], options["input_scale"] = dict(self.options.dims), dict(self.options.input_scale)
+        return {
+            "devices": [device.name for device in self.devices],
+            "models": [[model.ref.name, model.ref.sha256] for model in self.models],
+            "options": options,
+        }
+
+
+def _file_hash(path: Path | None) -> str | None:
+    import hashlib
+
+    if path is None:
+        return None
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest() if hasattr(hashlib, "file_digest") else _digest(file)
+
+
+def _digest(file: Any) -> str:
+    import hashlib
+
+    digest = hashlib.sha256()
+    for block in iter(lambda: file.read(1024 * 1024), b""):
+        digest.update(block)
+    return digest.hexdigest()
 
 
 def _devices(inventory: Inventory | None, on: Sequence[str]) -> list[Device]:
@@ -159,71 +228,3 @@ def _open_models(
         check_runner(model, options)
         opened.append(model)
     return opened, damaged
-
-
-class _Plan:
-    """The measurements of a request, device by device."""
-
-    def __init__(
-        self, models: list[Model], options: BenchOptions, store: RunStore, on_progress: OnProgress, devices: int
-    ) -> None:
-        self._work = [(model, single) for model in models for single in options.expand()]
-        self._store = store
-        self._on_progress = on_progress
-        self._total = len(self._work) * devices
-        self._index = 0
-
-    def on_device(self, device: Device) -> Iterator[Run | Failure]:
-        """The outcomes on one device. When it cannot be opened, one failure for each measurement."""
-        if not self._work:
-            return
-        self._tell(device, self._work[0][0], "connect")
-        try:
-            session = DeviceSession.open(device)
-        except EdgewiseError as error:
-            for model, _ in self._work:
-                yield self._failed(device, model, error)
-            return
-        with session:
-            for model, options in self._work:
-                yield self._one(session, model, options)
-
-    def _one(self, session: DeviceSession, model: Model, options: BenchOptions) -> Run | Failure:
-        device = session.device
-        self._tell(device, model, "push")
-
-        def on_record(record: dict[str, Any]) -> None:
-            state = _state_of(record)
-            if state is not None:
-                self._tell(device, model, state, record)
-
-        try:
-            run = session.run(model, options, Deadline.never(), on_record)
-            self._store.add(run)
-        except StoreError:
-            raise  # nothing further could be kept either: stop here
-        except EdgewiseError as error:
-            return self._failed(device, model, error)
-        self._tell(device, model, "done")
-        self._index += 1
-        return run
-
-    def _failed(self, device: Device, model: Model, error: EdgewiseError) -> Failure:
-        self._tell(device, model, "failed", {"message": error.message})
-        self._index += 1
-        if not isinstance(error, StoreError):
-            self._store.record_failure(device.name, model.ref.name, error.code, error.message, error.hint)
-        return Failure(device.name, model.ref.name, error.code, error.message, error.hint, error.exit_code)
-
-    def _tell(self, device: Device, model: Model, state: str, detail: Mapping[str, Any] | None = None) -> None:
-        self._on_progress(Progress(device.name, model.ref.name, self._index, self._total, state, detail or {}))
-
-
-_STATES = {"hello": "load", "first-done": "warmup", "warmup-done": "measure"}
-
-
-def _state_of(record: Mapping[str, Any]) -> str | None:
-    """The state that a record starts; "measure" again for each block, so that progress can be shown; else None."""
-    if record["type"] == "invocations" and record.get("phase") == "measure":
-        return "measure"
-    return _STATES.get(record["name"] if record["type"] == "event" else record["type"])

@@ -1,74 +1,86 @@
-"""One device during a benchmark: connection, agent, models, and the stream of each run."""
+"""One device during a benchmark: connection, agent, models, and the runs in its run folders."""
 
 from __future__ import annotations
 
-import sys
+import logging
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from device_agents.records import MAX_LINE_BYTES, SchemaError, decode
+from device_agents import records
+from device_agents.records import decode
+from mobile.benchmark.agent import DeviceAgent, names, owner
+from mobile.benchmark.follow import RECONNECT_S, Follower, Interrupted, OnRecord
+from mobile.benchmark.lines import LineReader
 from mobile.benchmark.models import Model
 from mobile.benchmark.options import BenchOptions
+from mobile.benchmark.remote_run import RemoteRun, checked, collector_of
 from mobile.deadline import Deadline
-from mobile.errors import AgentError, RunFailure
+from mobile.errors import AgentError, EdgewiseError, LinkLost, RunFailure, StoreError, TransportError
 from mobile.results import new_run_id
-from mobile.results.collect import Collector
-from mobile.results.run import Run, RunSpec
+from mobile.results.run import Run
 
 if TYPE_CHECKING:
     from mobile.inventory import Device
     from mobile.push import DeviceStore
     from mobile.transports.base import Transport
 
-OnRecord = Callable[[dict[str, Any]], None]
 # What a run may take beyond its own limits: starting two interpreters and importing a runtime on a slow board.
 START_ALLOWANCE_S = 120.0
+STOP_WAIT_S = 8.0  # for a run to end after it was asked to: the supervisor gives its worker two seconds
+LOCAL_GRACE_S = 4.0  # this machine has no link that could come back: who reads no more is dead
+GRACE_MARGIN_S = 30.0  # for a device that notices a broken link before we do
+
+_log = logging.getLogger(__name__)
 
 
-class LineReader:
-    """Cuts a byte stream into lines, bounded: a line without end must not fill the memory."""
+@dataclass(frozen=True)
+class Plan:
+    """One run that is to be started: its id, its model, and its (single) options."""
 
-    def __init__(self, on_line: Callable[[bytes], None]) -> None:
-        self._on_line = on_line
-        self._rest = bytearray()
+    run_id: str
+    created_utc: str
+    model: Model
+    options: BenchOptions
 
-    def feed(self, data: bytes) -> None:
-        """Nothing; calls ``on_line`` for each whole line. AgentError for a line that is too long."""
-        self._rest += data
-        if b"\n" not in data:
-            self._check_length()
-            return
-        *lines, rest = self._rest.split(b"\n")
-        self._rest = bytearray(rest)
-        for line in lines:
-            if line.strip():
-                self._on_line(bytes(line))
-        self._check_length()
 
-    def _check_length(self) -> None:
-        if len(self._rest) > MAX_LINE_BYTES:
-            raise AgentError(f"the agent sent a line of more than {MAX_LINE_BYTES} bytes")
+def new_plan(model: Model, options: BenchOptions) -> Plan:
+    """A plan with a new run id, dated now."""
+    return Plan(new_run_id(), time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), model, options)
 
 
 class DeviceSession:
     """An open device. Use as a context manager; one run at a time."""
 
-    def __init__(self, device: Device, transport: Transport, store: DeviceStore) -> None:
+    def __init__(
+        self,
+        device: Device,
+        transport: Transport,
+        store: DeviceStore,
+        *,
+        reconnect_s: float = RECONNECT_S,
+        break_lock: bool = False,
+        stopping: threading.Event | None = None,
+    ) -> None:
         self.device = device
+        self.agent = DeviceAgent(device, transport, store)
         self._transport = transport
         self._store = store
-        self._agent: str | None = None
+        self._reconnect_s = reconnect_s
+        self._break_lock = break_lock
+        self._stopping = stopping
 
     @classmethod
-    def open(cls, device: Device) -> DeviceSession:
-        """The session of a device that answers. TransportError when it does not."""
+    def open(cls, device: Device, **options: Any) -> DeviceSession:
+        """The session of a device; ``options`` are those of the constructor. The first call connects."""
         from mobile.push import DeviceStore
         from mobile.transports import open_transport
 
         transport = open_transport(device)
-        return cls(device, transport, DeviceStore(transport, device.workdir))
+        return cls(device, transport, DeviceStore(transport, device.workdir), **options)
 
     def __enter__(self) -> DeviceSession:
         return self
@@ -76,105 +88,164 @@ class DeviceSession:
     def __exit__(self, *exception: object) -> None:
         self._transport.close()
 
-    @property
-    def python(self) -> list[str]:
-        """The command that starts Python there; on this machine the one that runs edgewise, which has the runtimes."""
-        if self.device.transport == "local" and self.device.python in (None, "python3"):
-            return [sys.executable]
-        return [self.device.python or "python3"]
-
     def push(self, model: Model, deadline: Deadline) -> str | None:
         """The model's path on the device, None for a runner without a model."""
         if model.path is None:
             return None
-        return self._store.put_files(model.files, deadline=deadline)
+        return self._store.put_files(model.files, deadline=deadline, progress=self._check)
 
     def push_file(self, path: Path, deadline: Deadline) -> str:
         """The path on the device of any file that a run needs, stored by its content."""
-        return self._store.put_file(path, path.name, deadline=deadline)
+        return self._store.put_file(path, path.name, deadline=deadline, progress=self._check)
+
+    def _check(self, done_bytes: int, size_bytes: int) -> None:
+        """Nothing, or Interrupted: what is being sent is then taken back."""
+        if self._stopping is not None and self._stopping.is_set():
+            raise Interrupted
 
     def facts(self, deadline: Deadline) -> dict[str, Any]:
         """The agent's hello: device facts and sensors, runtimes with their providers."""
-        records: list[dict[str, Any]] = []
-        self._stream(["facts"], b"", records.append, deadline)
-        hello = next((record for record in records if record["type"] == "hello"), None)
+        found: list[dict[str, Any]] = []
+        reader = LineReader(lambda line: found.append(decode(line)))
+        completed = self.agent.call("facts", deadline=deadline, on_stdout=reader.feed)
+        if completed.exit_code not in (0, 1):
+            raise self.agent.not_started(completed)
+        hello = next((record for record in found if record["type"] == "hello"), None)
         if hello is None:
             raise AgentError(f"{self.device.name}: the agent sent no hello")
         return hello
 
-    def run(self, model: Model, options: BenchOptions, deadline: Deadline, on_record: OnRecord) -> Run:
+    def run(
+        self,
+        model: Model,
+        options: BenchOptions,
+        deadline: Deadline,
+        on_record: OnRecord,
+        *,
+        keep: Callable[[Run], None] | None = None,
+        plan: Plan | None = None,
+    ) -> Run:
         """The finished run. RunFailure when it ended in a failure record, AgentError when its stream broke.
 
-        ``on_record`` sees every record as it arrives, for progress.
+        ``on_record`` sees every record as it arrives, for progress. ``keep`` is called with the run before the device
+        forgets it: what it raises leaves the run on the device. LinkLost too leaves it there, for `attach`.
         """
-        path = self.push(model, deadline)
-        inputs = self.push_file(options.inputs, deadline) if options.inputs is not None else None
-        spec = options.agent_spec(model.runner(options), path, inputs)
-        collector = Collector(
-            new_run_id(),
-            time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
-            self.device.provenance,
-            RunSpec(device=self.device.name, model=model.ref, agent_spec=spec),
+        plan = plan or new_plan(model, options)
+        spec = self._spec(plan, deadline)
+        remote = RemoteRun.planned(plan.run_id, plan.created_utc, self.device, model.ref, spec)
+        order = self._order([remote], f"bench {model.ref.name}", self._grace_s())
+        limit_s = options.load_timeout_s + options.max_duration_s + options.hang_timeout_s + START_ALLOWANCE_S
+        try:
+            run = self._follow(remote, on_record, deadline.sooner(limit_s + self._reconnect_s), order)
+            if keep is not None:
+                keep(run)
+        except (LinkLost, StoreError):
+            raise
+        except RunFailure:
+            self.forget(plan.run_id)
+            raise
+        except BaseException:
+            self.abandon(plan.run_id)
+            raise
+        self.forget(plan.run_id)
+        return run
+
+    def start(self, plans: Sequence[Plan], deadline: Deadline, purpose: str) -> None:
+        """Nothing, once the device measures these runs, one after another, and needs nobody any more.
+
+        RunFailure when the agent refuses (code "busy": the lock), TransportError when it is not known.
+        """
+        remotes = [
+            RemoteRun.planned(plan.run_id, plan.created_utc, self.device, plan.model.ref, self._spec(plan, deadline))
+            for plan in plans
+        ]
+        order = self._order(remotes, purpose, None)
+        follower = Follower(
+            self.agent, plans[0].run_id, lambda record: None, reconnect_s=self._reconnect_s, stopping=self._stopping
         )
+        follower.start(order, deadline)
+
+    def runs(self, ids: Sequence[str] = (), deadline: Deadline | None = None) -> list[RemoteRun]:
+        """The runs that are kept on the device, oldest first."""
+        answer = self.agent.ask("runs", *ids, deadline=deadline)
+        found = [RemoteRun.from_json(entry) for entry in answer.get("runs", []) if isinstance(entry, dict)]
+        return sorted(found, key=lambda run: -(run.age_s or 0.0))
+
+    def collect(self, remote: RemoteRun, on_record: OnRecord, keep: Callable[[Run], None]) -> Run:
+        """The run, whole, once it is over and ``keep`` has taken it; the device then forgets it.
+
+        RunFailure when it ended in a failure record: forgotten too. Whatever else is raised leaves it there.
+        """
+        try:
+            run = self._follow(remote, on_record, Deadline.never(), None)
+            keep(run)
+        except RunFailure:
+            self.forget(remote.id)
+            raise
+        self.forget(remote.id)
+        return run
+
+    def stop(self, *run_ids: str) -> None:
+        """Nothing, once the runs have ended; what they have measured stays there. AgentError when one does not."""
+        limit = Deadline(STOP_WAIT_S * (1 + len(run_ids)) + 30.0)
+        answer = self.agent.ask("stop", "--wait", f"{STOP_WAIT_S:g}", *run_ids, deadline=limit)
+        self._check_problems(answer)
+
+    def remove(self, *run_ids: str) -> None:
+        """Nothing, once the device has nothing of these runs. AgentError when one is still going on."""
+        self._check_problems(self.agent.ask("remove", *run_ids))
+
+    def forget(self, run_id: str) -> None:
+        """Nothing; the device has nothing of the run any more, or lists it as left behind when it cannot be reached."""
+        try:
+            self.remove(run_id)
+        except (TransportError, AgentError) as error:
+            _log.info("%s: run %s stays there: %s", self.device.name, run_id, error)
+
+    def abandon(self, *run_ids: str) -> None:
+        """Nothing; after an interrupt or a broken stream the runs end, and leave nothing where the device answers."""
+        try:
+            self.stop(*run_ids)
+            self.remove(*run_ids)
+        except EdgewiseError as error:
+            _log.info("%s: run %s may go on there: %s", self.device.name, names(run_ids), error)
+
+    def _follow(self, remote: RemoteRun, on_record: OnRecord, deadline: Deadline, order: dict[str, Any] | None) -> Run:
+        collector = collector_of(remote, self.device)
 
         def take(record: dict[str, Any]) -> None:
             collector.feed(record)
             on_record(record)
 
-        limit_s = options.load_timeout_s + options.max_duration_s + options.hang_timeout_s + START_ALLOWANCE_S
-        self._stream(["run"], _encode(spec), take, deadline.sooner(limit_s))
-        return _checked(collector.run, self.device.name)
-
-    def _stream(self, verb: list[str], stdin: bytes, on_record: OnRecord, deadline: Deadline) -> None:
-        if self._agent is None:
-            self._agent = self._store.ensure_agent(deadline=deadline)
-        broken: list[SchemaError] = []
-
-        def on_line(line: bytes) -> None:
-            try:
-                record = decode(line)
-            except SchemaError as error:
-                broken.append(error)
-                raise AgentError(f"{self.device.name}: {error}") from error
-            on_record(record)
-
-        reader = LineReader(on_line)
-        completed = self._transport.run(
-            [*self.python, "-u", self._agent, *verb],
-            deadline=deadline,
-            stdin=stdin,
-            on_stdout=reader.feed,
-            env=self._environment(),
-        )
-        # A failed run exits with 1 and says why in its records; only an agent that did not start is an error here.
-        if completed.exit_code not in (0, 1):
-            raise AgentError(
-                f"{self.device.name}: the agent ended with {completed.why()}",
-                hint=_start_hint(completed.exit_code, self.python[0]),
+        follower = Follower(self.agent, remote.id, take, reconnect_s=self._reconnect_s, stopping=self._stopping)
+        code = follower.follow(deadline, order)
+        if code == records.NO_SUCH_RUN:
+            raise RunFailure(
+                "gone", f"{self.device.name}: run {remote.id} is no more on the device", "Another host collected it."
             )
+        if collector.run.done is None:  # the device knows why: a crash, a full disk
+            remote = next(iter(self.runs([remote.id])), remote)
+        return checked(collector.run, remote, self.device.name)
 
-    def _environment(self) -> dict[str, str]:
-        # ONNX Runtime 1.32 writes a device id and a database to the home folder when it is imported; this stops it.
-        return {"ORT_DISABLE_TELEMETRY": "1", **dict(self.device.env)}
+    def _spec(self, plan: Plan, deadline: Deadline) -> dict[str, Any]:
+        path = self.push(plan.model, deadline)
+        inputs = self.push_file(plan.options.inputs, deadline) if plan.options.inputs is not None else None
+        spec = plan.options.agent_spec(plan.model.runner(plan.options), path, inputs)
+        spec["python_path"] = [*self.agent.runtime(deadline).python_path]
+        return spec
 
+    def _order(self, remotes: Sequence[RemoteRun], purpose: str, grace_s: float | None) -> dict[str, Any]:
+        return {
+            "runs": [{"id": remote.id, "spec": remote.spec, "about": remote.about} for remote in remotes],
+            "owner": owner(purpose),
+            "grace_s": grace_s,
+            "break_lock": self._break_lock,
+        }
 
-def _encode(spec: dict[str, Any]) -> bytes:
-    import json
+    def _grace_s(self) -> float:
+        return LOCAL_GRACE_S if self.device.transport == "local" else self._reconnect_s + GRACE_MARGIN_S
 
-    return json.dumps(spec, allow_nan=False).encode("utf-8") + b"\n"
-
-
-def _checked(run: Run, device: str) -> Run:
-    if run.failure is not None:
-        raise RunFailure(run.failure["code"], run.failure["message"], run.failure["hint"])
-    if run.done is None:
-        raise AgentError(
-            f"{device}: the agent's stream ended before the run was done", hint="see --debug for its last words"
-        )
-    return run
-
-
-def _start_hint(exit_code: int | None, python: str) -> str:
-    if exit_code == 127:
-        return f"there is no {python!r} on the device: set `python:` in devices.yaml"
-    return "try `edgewise devices NAME`"
+    def _check_problems(self, answer: dict[str, Any]) -> None:
+        problems = {run: why for run, why in (answer.get("problems") or {}).items() if why is not None}
+        for run, why in problems.items():
+            raise AgentError(f"{self.device.name}: run {run}: {why}", hint=f"`edgewise attach {run} --stop` ends it")

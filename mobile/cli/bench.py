@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import shlex
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from mobile.cli.output import json_option, open_inventory, open_store, print_json, print_table
+from mobile.cli.output import json_option, open_inventory, open_store
 from mobile.cli.parsing import bindings, cpu_list, number_list, scales, text_list
+from mobile.cli.results import exit_code, show
 
 if TYPE_CHECKING:
-    from mobile.benchmark import BenchOptions, BenchResult
+    from mobile.benchmark import BenchOptions
+    from mobile.benchmark.orchestrate import Outcome
 
 
 @click.command("bench", short_help="Measure models on devices.")
@@ -50,6 +53,12 @@ if TYPE_CHECKING:
 @click.option(
     "--preset", type=click.Choice(["benchmark_model", "trtexec"]), help="For --runner command: known program."
 )
+@click.option("--detach", is_flag=True, help="Start the runs, print their ids, and leave; `attach` collects them.")
+@click.option("--resume", is_flag=True, help="Measure what the last such command, cut or failed, has not stored.")
+@click.option(
+    "--reconnect", type=float, default=60.0, show_default=True, help="How long a broken link may take, seconds."
+)
+@click.option("--break-lock", is_flag=True, help="End a run of somebody else that is going on there.")
 @click.option("--require-valid", is_flag=True, help="Exit with 1 when a run is invalid.")
 @json_option
 @click.pass_context
@@ -57,30 +66,44 @@ def command(ctx: click.Context, /, files: tuple[str, ...], on: tuple[str, ...], 
     """Measure models on devices.
 
     Each FILE (.onnx or .tflite) is pushed to each device, run there by the agent, and measured until both
-    --duration and --min-count are reached. Lists (--threads 1,2,4) measure every combination. Runs are stored as they
-    finish.
+    --duration and --min-count are reached. Lists (--threads 1,2,4) measure every combination, devices work side by
+    side. Runs are stored as they finish; the same command with --resume measures what is missing.
     """
-    from mobile.benchmark import BenchResult, Failure, iter_bench
+    from mobile.benchmark import BenchResult, Manner, Request
     from mobile.cli.progress import BenchProgress
 
-    options = _options(asked)
     names = [name for item in on for name in item.split(",") if name] or ["local"]
-    inventory, store = open_inventory(ctx), open_store(ctx)
-    result = BenchResult()
+    manner = Manner(
+        detach=asked["detach"],
+        resume=asked["resume"],
+        reconnect_s=asked["reconnect"],
+        break_lock=asked["break_lock"],
+    )
+    request = Request.of(
+        files, names, _options(asked), inventory=open_inventory(ctx), store=open_store(ctx), manner=manner
+    )
+    outcomes: dict[int, Outcome] = {}
     try:
-        with BenchProgress() as progress:
-            for outcome in iter_bench(
-                files, names, options, inventory=inventory, store=store, on_progress=progress.update
-            ):
-                if isinstance(outcome, Failure):
-                    result.failures.append(outcome)
-                else:
-                    result.runs.append(outcome)
+        with BenchProgress() as progress, closing(request.outcomes(progress.update)) as told:
+            outcomes.update(told)
+    except KeyboardInterrupt:
+        if request.total > 1:
+            click.echo(f"{_stored(outcomes)} of {request.total} runs are stored; --resume measures the rest", err=True)
+        raise
     finally:
         # Also after Ctrl-C or a full disk: what finished is shown, as it is kept.
-        if result.runs or result.failures:
-            _show(result, as_json)
-    return _exit_code(result, asked["require_valid"])
+        result = BenchResult.in_order(outcomes)
+        if outcomes:
+            show(result, as_json)
+    if result.left and not as_json:
+        click.echo("next: `edgewise attach` waits for them and stores them")
+    return exit_code(result, asked["require_valid"])
+
+
+def _stored(outcomes: dict[int, Outcome]) -> int:
+    from mobile.results.run import Run
+
+    return sum(isinstance(outcome, Run) for outcome in outcomes.values())
 
 
 def _options(asked: dict[str, Any]) -> BenchOptions:
@@ -109,24 +132,3 @@ def _options(asked: dict[str, Any]) -> BenchOptions:
         command=tuple(shlex.split(command_line)) if command_line else (),
         command_preset=preset,
     )
-
-
-def _show(result: BenchResult, as_json: bool) -> None:
-    document = result.to_json()
-    if as_json:
-        print_json(document)
-        return
-    from mobile.reports import runs_table
-
-    if document["runs"]:
-        print_table(runs_table(document["runs"]))
-    for failure in document["failures"]:
-        click.echo(f"failed: {failure['device']}: {failure['model']}: {failure['message']}", err=True)
-        if failure["hint"]:
-            click.echo(f"  next: {failure['hint']}", err=True)
-
-
-def _exit_code(result: BenchResult, require_valid: bool) -> int:
-    if result.exit_code == 0 and require_valid:
-        return int(any(run["verdict"] != "valid" for run in result.to_json()["runs"]))
-    return result.exit_code

@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from mobile.cli.output import json_option, open_inventory, plain_table, print_json, stderr_console
+from mobile.cli.results import age
 
 if TYPE_CHECKING:
+    from mobile.benchmark.remote_run import RemoteRun
     from mobile.probe import Probe
 
 HEADERS = ["device", "kind", "reachable", "model", "cores", "clock", "governor", "memory", "system", "runtimes"]
@@ -23,6 +25,7 @@ def command(ctx: click.Context, names: tuple[str, ...], no_probe: bool, as_json:
     """The devices of the inventory: reachable or not, and what they are.
 
     NAMES are devices, groups or tags (@pis); without any, all. With one name, its sensors are listed too.
+    Runs that devices keep (detached, or left behind) are listed below.
     """
     from mobile.probe import probe_all
 
@@ -55,6 +58,29 @@ def _show(probes: list[Probe]) -> None:
     if len(probes) == 1 and probes[0].error is None:
         _show_sensors(probes[0].sensors)
         _show_missing(probes[0].facts)
+    _show_runs(probes)
+
+
+def _show_runs(probes: list[Probe]) -> None:
+    """The runs that devices keep: going on, or left behind."""
+    kept = [(probe.device.name, run) for probe in probes for run in probe.runs]
+    if not kept:
+        return
+    rows = [
+        [run.id, device, run.model.name, f"{run.state}{_reader(run)}", age(run.age_s), _owner(run)]
+        for device, run in kept
+    ]
+    plain_table(["run", "device", "model", "state", "age", "started by"], rows)
+    click.echo("`edgewise attach RUN` collects a run and removes it from its device")
+
+
+def _reader(run: RemoteRun) -> str:
+    return ", being read" if run.reader else ""
+
+
+def _owner(run: RemoteRun) -> str:
+    user, host = run.owner.get("user"), run.owner.get("host")
+    return f"{user or 'unknown'}@{host or 'unknown'}"
 
 
 def _row(probe: Probe) -> list[str]:

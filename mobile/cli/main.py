@@ -24,6 +24,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "inspect": ("mobile.cli.inspect", "What is in a model file, and who can run it."),
     "push": ("mobile.cli.push", "Put a model on devices."),
     "bench": ("mobile.cli.bench", "Measure models on devices."),
+    "attach": ("mobile.cli.attach", "Come back to runs that devices measure on their own, and store them."),
     "runs": ("mobile.cli.runs", "The stored runs, newest first."),
     "report": ("mobile.cli.report", "Figures of stored runs, as a table or as data."),
     "completion": ("mobile.cli.completion", "Print the shell's completion script."),

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from mobile import example
 from mobile.benchmark import BenchOptions, BenchResult, Evaluation, evaluate, iter_bench
-from mobile.benchmark.orchestrate import Failure
+from mobile.benchmark.outcomes import Failure, Left
 from mobile.cli.progress import WORDS
 from mobile.errors import RunFailure, UsageError
 
@@ -122,5 +122,6 @@ def _bench(paths: list[Path], inventory: Inventory, store: RunStore, duration_s:
     for outcome in outcomes:
         if isinstance(outcome, Failure):
             raise RunFailure(outcome.code, f"{outcome.model} on {outcome.device}: {outcome.message}", outcome.hint)
-        runs.append(outcome)
+        if not isinstance(outcome, Left):
+            runs.append(outcome)
     return runs

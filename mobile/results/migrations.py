@@ -54,6 +54,30 @@ MIGRATIONS: tuple[Migration, ...] = (
             )""",
         ),
     ),
+    Migration(
+        "requests and the runs that were started for them",
+        (
+            """CREATE TABLE requests (
+                id TEXT PRIMARY KEY,
+                created_utc TEXT NOT NULL,
+                content TEXT NOT NULL,
+                total INTEGER NOT NULL
+            )""",
+            "CREATE INDEX requests_by_content ON requests (content)",
+            """CREATE TABLE started (
+                run TEXT PRIMARY KEY,
+                created_utc TEXT NOT NULL,
+                device TEXT NOT NULL,
+                model TEXT NOT NULL,
+                request TEXT REFERENCES requests (id),
+                slot INTEGER,
+                detached INTEGER NOT NULL,
+                state TEXT NOT NULL
+            )""",
+            "CREATE INDEX started_by_request ON started (request, slot)",
+            "CREATE INDEX started_by_state ON started (state)",
+        ),
+    ),
 )
 
 

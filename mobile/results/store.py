@@ -57,7 +57,7 @@ class RunStore:
         about = json.dumps(summary(run), allow_nan=False)
         columns = list(to_columns(run))  # compressed before the transaction: it holds the lock only to write
         model = run.spec.model.name
-        with self._open(write=True) as connection:
+        with self.transaction(write=True) as connection:
             cursor = connection.execute(
                 "INSERT INTO runs (id, created_utc, device, model, summary, document) VALUES (?, ?, ?, ?, ?, ?)",
                 (run.id, run.created_utc, run.spec.device, model, about, document),
@@ -66,12 +66,17 @@ class RunStore:
                 "INSERT INTO series VALUES (?, ?, ?, ?)", [(cursor.lastrowid, *column) for column in columns]
             )
 
+    def has(self, run_id: str) -> bool:
+        """True when a run of exactly that id is kept."""
+        with self.transaction() as connection:
+            return connection.execute("SELECT 1 FROM runs WHERE id = ?", (run_id,)).fetchone() is not None
+
     def get(self, run_id: str = LAST) -> Run:
         """The run of an id, of the start of one, or the one added last.
 
         UsageError when none or several fit.
         """
-        with self._open() as connection:
+        with self.transaction() as connection:
             number, document = self._find(connection, run_id)
             columns = dict(connection.execute("SELECT name, data FROM series WHERE run = ?", (number,)))
         try:
@@ -86,7 +91,7 @@ class RunStore:
 
         ``device`` and ``model`` are names. The keys of a summary are those of mobile.results.summary.
         """
-        with self._open() as connection:
+        with self.transaction() as connection:
             rows = connection.execute(
                 "SELECT summary FROM runs WHERE (:device IS NULL OR device = :device)"
                 " AND (:model IS NULL OR model = :model)"
@@ -97,7 +102,7 @@ class RunStore:
 
     def delete(self, run_id: str) -> str:
         """The full id of the run that was deleted. UsageError when none or several fit."""
-        with self._open(write=True) as connection:
+        with self.transaction(write=True) as connection:
             number, document = self._find(connection, run_id)
             connection.execute("DELETE FROM series WHERE run = ?", (number,))
             connection.execute("DELETE FROM runs WHERE number = ?", (number,))
@@ -106,7 +111,7 @@ class RunStore:
     def record_failure(self, device: str, model: str, code: str, message: str, hint: str | None = None) -> None:
         """Nothing, once it is kept that a measurement did not happen, and why."""
         created_utc = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
-        with self._open(write=True) as connection:
+        with self.transaction(write=True) as connection:
             connection.execute(
                 "INSERT INTO failures (created_utc, device, model, code, message, hint) VALUES (?, ?, ?, ?, ?, ?)",
                 (created_utc, device, model, code, message, hint),
@@ -115,7 +120,7 @@ class RunStore:
     def failures(self, *, device: str | None = None, limit: int | None = None) -> Rows:
         """The recorded failures, newest first: created_utc, device, model, code, message, hint."""
         keys = ("created_utc", "device", "model", "code", "message", "hint")
-        with self._open() as connection:
+        with self.transaction() as connection:
             rows = connection.execute(
                 f"SELECT {', '.join(keys)} FROM failures WHERE (:device IS NULL OR device = :device)"  # noqa: S608
                 " ORDER BY number DESC LIMIT :limit",
@@ -142,7 +147,7 @@ class RunStore:
         return int(found[0][0]), str(found[0][1])
 
     @contextlib.contextmanager
-    def _open(self, write: bool = False) -> Iterator[sqlite3.Connection]:
+    def transaction(self, write: bool = False) -> Iterator[sqlite3.Connection]:
         """A connection inside one transaction: kept when the block ends, undone when it raises."""
         try:
             if write:

@@ -145,5 +145,6 @@ def test_nothing_is_left_on_the_device_but_its_working_folder(tmp_path, model):
     edgewise_json("bench", "model.onnx", *QUICK, cwd=tmp_path, HOME=str(home))
     assert {path.name for path in home.iterdir()} <= {".edgewise", ".local", ".cache"}
     assert not (home / ".cache").exists() or not list((home / ".cache").rglob("*onnxruntime*"))
-    assert {path.name for path in (home / ".edgewise").iterdir()} <= {"agents", "store", "incoming"}
+    assert {path.name for path in (home / ".edgewise").iterdir()} <= {"agents", "store", "incoming", "runs"}
+    assert [path.name for path in (home / ".edgewise" / "runs").iterdir()] == ["lock"]
     assert list((home / ".edgewise" / "incoming").iterdir()) == []

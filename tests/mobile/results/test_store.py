@@ -231,7 +231,7 @@ def test_a_newer_store_is_refused(store: RunStore, monkeypatch: pytest.MonkeyPat
         more = (*migrations.MIGRATIONS, Migration("later", ("CREATE TABLE later (x)",)))
         patch.setattr(migrations, "MIGRATIONS", more)
         store.add(simple_run())
-    with pytest.raises(StoreError, match=r"written by a newer edgewise \(schema 2, this one knows 1\)") as caught:
+    with pytest.raises(StoreError, match=r"written by a newer edgewise \(schema 3, this one knows 2\)") as caught:
         store.list()
     assert "Update edgewise" in str(caught.value.hint)
 
@@ -243,7 +243,7 @@ def test_an_older_store_is_brought_up_to_date(store: RunStore, monkeypatch: pyte
     monkeypatch.setattr(migrations, "MIGRATIONS", more)
     assert store.get() == run
     connection = sqlite3.connect(store.path)
-    assert connection.execute("SELECT number, purpose FROM migrations").fetchall()[1] == (2, "later")
+    assert connection.execute("SELECT number, purpose FROM migrations").fetchall()[2] == (3, "later")
     connection.close()
 
 

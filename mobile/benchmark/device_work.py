@@ -1,0 +1,159 @@
+"""The part of a request that one device does, in its own thread."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from mobile.benchmark.fleet import Line
+from mobile.benchmark.models import Model
+from mobile.benchmark.options import BenchOptions
+from mobile.benchmark.outcomes import Failure, Left, Progress, state_of
+from mobile.benchmark.session import DeviceSession, Plan, new_plan
+from mobile.deadline import Deadline
+from mobile.errors import AuthenticationFailed, DeviceUnreachable, EdgewiseError, LinkLost, StoreError
+from mobile.results.run import Run
+from mobile.results.started import Started, StartedRuns
+
+if TYPE_CHECKING:
+    from mobile.benchmark.orchestrate import Manner
+    from mobile.inventory import Device
+    from mobile.results.store import RunStore
+
+Numbered = tuple[int, Run | Failure | Left]
+CONNECT_S = 120.0  # for connecting and for putting the agent there over a slow link
+NOT_THERE = (DeviceUnreachable, AuthenticationFailed)
+
+
+@dataclass(frozen=True)
+class Slot:
+    """One measurement of a request: its number, its model, its single options."""
+
+    number: int
+    model: Model
+    options: BenchOptions
+
+
+@dataclass(frozen=True)
+class Terms:
+    """What all devices of a request have in common."""
+
+    store: RunStore
+    started: StartedRuns
+    request: str
+    total: int
+    manner: Manner
+
+
+class DeviceWork:
+    """The measurements on one device, one after another."""
+
+    def __init__(self, device: Device, slots: list[Slot], terms: Terms) -> None:
+        self._device = device
+        self._slots = slots
+        self._terms = terms
+
+    def run(self, line: Line[Progress | Numbered]) -> None:
+        """Nothing, once the outcome of every slot is told. When the device cannot be reached, each one is a failure."""
+        manner = self._terms.manner
+        self._tell(line, self._slots[0], "connect")
+        try:
+            session = DeviceSession.open(
+                self._device, reconnect_s=manner.reconnect_s, break_lock=manner.break_lock, stopping=line.stopping
+            )
+        except EdgewiseError as error:
+            self._fail(line, self._slots, error)
+            return
+        with session:
+            try:
+                session.agent.make_ready(Deadline(CONNECT_S))
+            except EdgewiseError as error:
+                self._fail(line, self._slots, error)
+                return
+            if manner.detach:
+                self._detach(line, session)
+            else:
+                self._measure(line, session)
+
+    def _measure(self, line: Line[Progress | Numbered], session: DeviceSession) -> None:
+        for index, slot in enumerate(self._slots):
+            line.check()
+            try:
+                line.tell((slot.number, self._one(line, session, slot)))
+            except NOT_THERE as error:  # it has gone away: the rest would wait for it in vain, one by one
+                self._fail(line, self._slots[index:], error)
+                return
+            except StoreError:
+                raise  # nothing further could be kept either: stop all
+            except EdgewiseError as error:
+                self._fail(line, [slot], error)
+
+    def _one(self, line: Line[Progress | Numbered], session: DeviceSession, slot: Slot) -> Run:
+        self._tell(line, slot, "push")
+
+        def on_record(record: dict[str, Any]) -> None:
+            state = state_of(record)
+            if state is not None:
+                self._tell(line, slot, state, record)
+
+        plan = new_plan(slot.model, slot.options)
+        started = self._terms.started
+        started.add([self._started(slot, plan, detached=False)])
+        try:
+            run = session.run(
+                slot.model, slot.options, Deadline.never(), on_record, keep=self._terms.store.add, plan=plan
+            )
+        except LinkLost:
+            raise  # still to be collected
+        except BaseException:
+            started.end(plan.run_id)
+            raise
+        started.end(plan.run_id)
+        self._tell(line, slot, "done")
+        return run
+
+    def _detach(self, line: Line[Progress | Numbered], session: DeviceSession) -> None:
+        plans = [new_plan(slot.model, slot.options) for slot in self._slots]
+        started = self._terms.started
+        self._tell(line, self._slots[0], "push")
+        started.add([self._started(slot, plan, detached=True) for slot, plan in zip(self._slots, plans, strict=True)])
+        purpose = "bench " + ", ".join(dict.fromkeys(slot.model.ref.name for slot in self._slots))
+        try:
+            session.start(plans, Deadline.never(), purpose)
+        except EdgewiseError as error:
+            if not isinstance(error, LinkLost):  # else the device may have begun
+                started.end(*(plan.run_id for plan in plans))
+            self._fail(line, self._slots, error)
+            return
+        except BaseException:
+            session.abandon(*(plan.run_id for plan in plans))
+            started.end(*(plan.run_id for plan in plans))
+            raise
+        for index, (slot, plan) in enumerate(zip(self._slots, plans, strict=True)):
+            self._tell(line, slot, "left")
+            state = "queued" if index else "running"
+            line.tell((slot.number, Left(plan.run_id, self._device.name, slot.model.ref.name, state)))
+
+    def _started(self, slot: Slot, plan: Plan, *, detached: bool) -> Started:
+        return Started(
+            run=plan.run_id,
+            created_utc=plan.created_utc,
+            device=self._device.name,
+            model=slot.model.ref.name,
+            request=self._terms.request,
+            slot=slot.number,
+            detached=detached,
+        )
+
+    def _fail(self, line: Line[Progress | Numbered], slots: list[Slot], error: EdgewiseError) -> None:
+        for slot in slots:
+            name = slot.model.ref.name
+            self._tell(line, slot, "failed", {"message": error.message})
+            self._terms.store.record_failure(self._device.name, name, error.code, error.message, error.hint)
+            line.tell((slot.number, Failure.of(self._device.name, name, error)))
+
+    def _tell(
+        self, line: Line[Progress | Numbered], slot: Slot, state: str, detail: Mapping[str, Any] | None = None
+    ) -> None:
+        line.tell(Progress(self._device.name, slot.model.ref.name, slot.number, self._terms.total, state, detail or {}))
