@@ -169,16 +169,6 @@ def _save(model: ir.Model, path: Path, location: str) -> None:
     check_onnx(path)
 
 
-def _restore_shapes(model: ir.Model, before: ir.Model) -> None:
-    """Inputs and outputs as they were declared: the quantiser's shape inference replaces free dimensions it can
-    tell.
-    """
-    declared = {value.name: value for value in (*before.graph.inputs, *before.graph.outputs)}
-    for value in (*model.graph.inputs, *model.graph.outputs):
-        if value.name in declared:
-            value.shape = declared[value.name].shape
-
-
 def _check_interface(before: ModelIndex, after: ModelIndex, name: str) -> None:
     """ExportError unless inputs and outputs have their names, dtypes and shapes, free dimensions included."""
     for kind in ("inputs", "outputs"):
@@ -233,7 +223,7 @@ def _quantise(job: _Job, source: Source, graph: Path, stage: Staging, location: 
         )
     model = load_ir(raw)
     built.passes += passes.run_passes(model, passes.AFTER_QUANTISATION, source.name)
-    _restore_shapes(model, load_ir(graph))
+    convert.restore_shapes(model, load_ir(graph))
     _save(model, final, location)
     _check_interface(source.index, index(final), source.name)
     kind = "calibration" if samples else "generated"
