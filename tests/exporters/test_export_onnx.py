@@ -17,7 +17,7 @@ import exporters
 from exporters import passes, quantize
 from mobile.errors import EdgewiseError, ExportError, InputError, ModelError, UsageError
 from mobile.formats import Manifest, index, manifest_path
-from tests.support.onnx_models import SMALL, listing, parse, saved
+from tests.support.onnx_text import SMALL, listing, parse, saved
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ import exporters
 from exporters.inspection.skeleton import skeleton
 from mobile.errors import ModelError, UsageError
 from mobile.example import model_path
-from tests.support.onnx_models import SMALL, saved
+from tests.support.onnx_text import SMALL, saved
 
 DATA = Path(__file__).resolve().parents[1] / "data" / "models"
 LIGHT = Path(onnx.__file__).parent / "backend" / "test" / "data" / "light"

@@ -11,7 +11,7 @@ from exporters.quantize import measure
 from mobile.errors import ExportError, InputError
 from mobile.example import INPUT_SCALE, evaluation_path, model_path
 from mobile.formats import index
-from tests.support.onnx_models import SMALL, listing, saved
+from tests.support.onnx_text import SMALL, listing, saved
 
 
 @pytest.fixture

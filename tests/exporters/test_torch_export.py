@@ -11,7 +11,7 @@ import exporters
 from exporters import torch_source
 from mobile.errors import ExportError, ModelError, UsageError
 from mobile.formats import index
-from tests.support.onnx_models import listing
+from tests.support.onnx_text import listing
 
 PROGRAM = """
 import torch
