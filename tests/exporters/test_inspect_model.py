@@ -251,3 +251,23 @@ def test_bad_files_and_sizes(tmp_path):
             exporters.inspect_model(path)
     with pytest.raises(UsageError, match="at least 1"):
         exporters.inspect_model(model_path(), batch=0)
+
+
+def test_paddles_way_to_leave_dimensions_free(tmp_path):
+    """-1 for the batch and "?" for every other one, here and in the middle of the graph, where it means another
+    size.
+    """
+    path = saved(
+        tmp_path / "m.onnx",
+        """
+    <ir_version: 8, opset_import: ["" : 17]>
+    g (float[b, 3, h, k] x) => (float[b, 4, m, n] y) <float[4, 3, 3, 3] w> { c = Conv (x, w)  y = Relu (c) }
+    """,
+    )
+    model = onnx.load(path)
+    for value in (model.graph.input[0], model.graph.output[0]):
+        dims = value.type.tensor_type.shape.dim
+        dims[0].dim_value, dims[2].dim_param, dims[3].dim_param = -1, "?", "?"
+    onnx.save(model, path)
+    assert exporters.inspect_model(path).macs is None
+    assert exporters.inspect_model(path, batch=2, dims={"?": 8}).macs == 2 * 4 * 36 * 27
