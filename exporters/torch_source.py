@@ -162,7 +162,7 @@ def _example_inputs(
     if make is None:
         raise UsageError(
             f"{name}: no example inputs",
-            "Define example_inputs() in the file, or give --example name:1x3x224x224:float32.",
+            "Define example_inputs() in the file, or give --input name:1x3x224x224:float32.",
         )
     with _foreign(f"{name}: example_inputs()"):
         made = make() if callable(make) else make

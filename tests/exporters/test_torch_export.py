@@ -226,3 +226,14 @@ def test_weights_survive(program, out, torch):
     exporters.export(f"{program}:net", out)
     weights = {tensor.name: tensor for tensor in onnx.load(out).graph.initializer}
     assert any(list(tensor.dims) == [4, 3, 3, 3] for tensor in weights.values())
+
+
+def test_the_command_line_gives_inputs_by_name(tmp_path):
+    from tests.support.cli import edgewise
+
+    (tmp_path / "net.py").write_text("import torch\n\n\ndef factory():\n    return torch.nn.Linear(4, 3)\n")
+    done = edgewise("export", "net.py:factory", "-o", "a.onnx", "--input", "input:2x4:float32", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    missing = edgewise("export", "net.py:factory", "-o", "b.onnx", cwd=tmp_path)
+    assert missing.returncode in (1, 2)
+    assert "--input" in missing.stderr
