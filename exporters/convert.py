@@ -102,7 +102,18 @@ def convert_opset(model: ir.Model, version: int, found: ModelIndex, target: Targ
         converted = relabelled
     result: ir.Model = ir.from_proto(converted)
     result.ir_version = model.ir_version
+    restore_shapes(result, model)
     return result
+
+
+def restore_shapes(model: ir.Model, before: ir.Model) -> None:
+    """Gives inputs and outputs their declared shapes back: tools that infer shapes on the way replace free
+    dimensions.
+    """
+    declared = {value.name: value for value in (*before.graph.inputs, *before.graph.outputs)}
+    for value in (*model.graph.inputs, *model.graph.outputs):
+        if value.name in declared:
+            value.shape = declared[value.name].shape
 
 
 def _drop_new_defaults(model: ir.Model) -> None:

@@ -7,6 +7,7 @@ import re
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from exporters.runtime import one_line, quiet
 from mobile.errors import ExportError
 
 if TYPE_CHECKING:
@@ -165,10 +166,12 @@ def run_passes(model: ir.Model, passes: tuple[Callable[[Any], None], ...], name:
 
     for step in passes:
         try:
-            step(model)
+            with quiet("onnx_ir"):
+                step(model)
         except (onnx_ir.passes.InvariantError, onnx_ir.passes.PassError, ValueError, KeyError, TypeError) as error:
             raise ExportError(
-                f"{name}: the pass {step.__name__} failed: {error}", "Please report it with the model's structure."
+                f"{name}: the pass {step.__name__} failed: {one_line(error)}",
+                "Please report it with the model's structure.",
             ) from error
     return [step.__name__ for step in passes]
 

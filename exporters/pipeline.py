@@ -14,7 +14,7 @@ from exporters.data import Samples, read_samples
 from exporters.generate import generate
 from exporters.publish import Staging, unwritable
 from exporters.result import ExportResult
-from exporters.runtime import Session
+from exporters.runtime import Session, one_line
 from exporters.sources import Source, check_onnx, load_ir, open_source
 from exporters.targets import Target, parse_target
 from mobile.errors import ExportError, UsageError
@@ -160,23 +160,22 @@ def _save(model: ir.Model, path: Path, location: str) -> None:
     """Writes the graph: one file, or with external data when its weights pass what one protobuf message holds."""
     import onnx_ir as ir
 
+    try:
+        _write(model, path, location)
+    except ir.serde.SerdeError as error:
+        raise ExportError(f"the graph cannot be written back: {one_line(error)}", "Export the source again.") from error
+    check_onnx(path)
+
+
+def _write(model: ir.Model, path: Path, location: str) -> None:
+    import onnx_ir as ir
+
     weights = [value.const_value for graph in model.graphs() for value in graph.initializers.values()]
     if sum(tensor.nbytes for tensor in weights if tensor is not None) > quantize.EXTERNAL_BYTES:
         ir.save(model, path, external_data=location)
     else:
         ir.external_data.load_to_model(model)
         ir.save(model, path)
-    check_onnx(path)
-
-
-def _restore_shapes(model: ir.Model, before: ir.Model) -> None:
-    """Inputs and outputs as they were declared: the quantiser's shape inference replaces free dimensions it can
-    tell.
-    """
-    declared = {value.name: value for value in (*before.graph.inputs, *before.graph.outputs)}
-    for value in (*model.graph.inputs, *model.graph.outputs):
-        if value.name in declared:
-            value.shape = declared[value.name].shape
 
 
 def _check_interface(before: ModelIndex, after: ModelIndex, name: str) -> None:
@@ -233,7 +232,7 @@ def _quantise(job: _Job, source: Source, graph: Path, stage: Staging, location: 
         )
     model = load_ir(raw)
     built.passes += passes.run_passes(model, passes.AFTER_QUANTISATION, source.name)
-    _restore_shapes(model, load_ir(graph))
+    convert.restore_shapes(model, load_ir(graph))
     _save(model, final, location)
     _check_interface(source.index, index(final), source.name)
     kind = "calibration" if samples else "generated"

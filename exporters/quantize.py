@@ -7,7 +7,6 @@ VNNI, u8s8 sums can saturate; that is said in the notes.
 
 from __future__ import annotations
 
-import logging
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -16,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from exporters.parity import Run
-from exporters.runtime import one_line, onnx_errors, onnxruntime, runtime_errors
+from exporters.runtime import one_line, onnx_errors, onnxruntime, quiet, runtime_errors
 from mobile.errors import ExportError
 
 if TYPE_CHECKING:
@@ -81,7 +80,7 @@ def quantize_int8(
         "scheme": "int8", "format": "QDQ", "activations": "uint8", "weights": "int8", "weights_per_channel": True,
         "calibration_method": "MinMax",
     }  # fmt: skip
-    with _mapped(model), _quiet():
+    with _mapped(model), quiet(""):
         quant.quant_pre_process(
             str(model), str(prepared), skip_symbolic_shape=True, save_as_external_data=large,
             all_tensors_to_one_file=True, external_data_location="prepared.data" if large else None,
@@ -143,18 +142,6 @@ def _mapped(model: Path) -> Iterator[None]:
             f"int8: onnxruntime's quantiser failed on {model.name}: {type(error).__name__}: {one_line(error)}",
             "Try the export without --scheme; quantise the model where it is made.",
         ) from error
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """The quantiser logs advice through the root logger, which would appear as if it were ours."""
-    root = logging.getLogger()
-    before = root.level
-    root.setLevel(logging.ERROR)
-    try:
-        yield
-    finally:
-        root.setLevel(before)
 
 
 def measure(

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,7 +22,7 @@ def onnxruntime() -> Any:
     os.environ["ORT_DISABLE_TELEMETRY"] = "1"
     import onnxruntime
 
-    onnxruntime.set_default_logger_severity(3)  # its warnings go to stderr by themselves; what it raises is enough
+    onnxruntime.set_default_logger_severity(4)  # it writes to stderr by itself; what it raises is enough
     return onnxruntime
 
 
@@ -43,7 +45,10 @@ class Session:
         self.name = name
         self._errors = runtime_errors()
         try:
-            self._session = ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+            # Without its own fallback, which would print on stdout and try the same provider again.
+            self._session = ort.InferenceSession(
+                str(path), options, providers=["CPUExecutionProvider"], enable_fallback=0
+            )
         except self._errors as error:
             raise ExportError(
                 f"{name}: onnxruntime {ort.__version__} cannot load it: {one_line(error)}",
@@ -79,6 +84,18 @@ def onnx_errors() -> tuple[type[Exception], ...]:
 
     own = (onnx.checker.ValidationError, onnx.shape_inference.InferenceError, decode_error())
     return (*own, RuntimeError, ValueError, TypeError)
+
+
+@contextmanager
+def quiet(name: str) -> Iterator[None]:
+    """Mutes a library's logger of that name ("" for the root): what matters is raised, advice would look like ours."""
+    logger = logging.getLogger(name or None)
+    before = logger.level
+    logger.setLevel(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        logger.setLevel(before)
 
 
 def one_line(error: BaseException, limit: int = 300) -> str:

@@ -16,7 +16,6 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import importlib.util
-import logging
 import re
 import sys
 import warnings
@@ -26,7 +25,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from exporters.generate import make_feeds
-from exporters.runtime import one_line
+from exporters.runtime import one_line, quiet
 from exporters.sources import Source
 from exporters.targets import Target
 from mobile.errors import ExportError, ModelError, UsageError
@@ -99,25 +98,13 @@ def _torch() -> Any:
 def _foreign(what: str) -> Iterator[None]:
     """Runs the user's code: whatever it raises becomes one line, prints go to stderr, warnings stay unheard."""
     try:
-        with contextlib.redirect_stdout(sys.stderr), warnings.catch_warnings(), _quiet_torch():
+        with contextlib.redirect_stdout(sys.stderr), warnings.catch_warnings(), quiet("torch.onnx"):
             warnings.simplefilter("ignore")
             yield
     except (Exception, SystemExit) as error:  # foreign code may raise anything; only an interrupt is ours
         if isinstance(error, ExportError):
             raise
         raise ExportError(f"{what} failed: {type(error).__name__}: {one_line(error)}{_where(error)}") from error
-
-
-@contextlib.contextmanager
-def _quiet_torch() -> Iterator[None]:
-    """torch.onnx warns of every optional package that it does without."""
-    logger = logging.getLogger("torch.onnx")
-    before = logger.level
-    logger.setLevel(logging.ERROR)
-    try:
-        yield
-    finally:
-        logger.setLevel(before)
 
 
 def _where(error: BaseException) -> str:
@@ -175,7 +162,7 @@ def _example_inputs(
     if make is None:
         raise UsageError(
             f"{name}: no example inputs",
-            "Define example_inputs() in the file, or give --example name:1x3x224x224:float32.",
+            "Define example_inputs() in the file, or give --input name:1x3x224x224:float32.",
         )
     with _foreign(f"{name}: example_inputs()"):
         made = make() if callable(make) else make

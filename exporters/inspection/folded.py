@@ -36,7 +36,7 @@ def folded_graph(path: Path, found: ModelIndex, batch: int, dims: Mapping[str, i
         options.optimized_model_filepath = str(optimised)
         options.log_severity_level = 4
         try:
-            ort.InferenceSession(str(bound), options, providers=["CPUExecutionProvider"])
+            ort.InferenceSession(str(bound), options, providers=["CPUExecutionProvider"], enable_fallback=0)
             return _graph(onnx.load(optimised))
         except (*runtime_errors(), *onnx_errors()):  # it cannot run here; what onnx could tell is then all there is
             return None

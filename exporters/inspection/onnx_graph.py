@@ -70,6 +70,10 @@ def bind(graph: Any, batch: int, dims: Mapping[str, int]) -> dict[str, int]:
     """
     weights = {tensor.name for tensor in graph.initializer}
     bound = dict(dims)
+    for value in (*graph.input, *graph.output, *graph.value_info):
+        for axis in value.type.tensor_type.shape.dim:
+            if axis.HasField("dim_value") and axis.dim_value < 0:  # some exporters write -1 for "any"
+                axis.ClearField("dim_value")
     for value in graph.input:
         axes = value.type.tensor_type.shape.dim
         if value.name not in weights and axes and not axes[0].HasField("dim_value"):
@@ -78,9 +82,13 @@ def bind(graph: Any, batch: int, dims: Mapping[str, int]) -> dict[str, int]:
             else:
                 axes[0].dim_value = batch
     used: dict[str, int] = {}
+    # "?" is Paddle's name for every unknown dimension: that of an input may be bound by it, others are not the same.
+    elsewhere = {name: size for name, size in bound.items() if name != "?"}
+    inputs = {value.name for value in graph.input}
     for value in (*graph.input, *graph.output, *graph.value_info):
+        known = bound if value.name in inputs else elsewhere
         for axis in value.type.tensor_type.shape.dim:
-            if axis.dim_param in bound:
+            if axis.dim_param in known:
                 used[axis.dim_param] = bound[axis.dim_param]
                 axis.dim_value = bound[axis.dim_param]
     return used

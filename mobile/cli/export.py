@@ -23,6 +23,13 @@ from mobile.cli.parsing import bindings, scales
     "--scale", multiple=True, callback=scales, help="Factor from uint8 data to a float input.", metavar="NAME=F"
 )
 @click.option("--dim", "dims", multiple=True, callback=bindings, help="Size of a symbolic dimension.", metavar="NAME=N")
+@click.option(
+    "--input",
+    "example",
+    multiple=True,
+    help="Input of file.py:factory, as image:1x3x224x224:float32; by the names of forward().",
+    metavar="NAME:SHAPE:DTYPE",
+)
 @click.option("--seed", type=int, default=0, show_default=True, help="Seed of generated inputs.")
 @json_option
 def command(source: str, output: str, form: str, as_json: bool, **asked: Any) -> int:
@@ -46,6 +53,7 @@ def command(source: str, output: str, form: str, as_json: bool, **asked: Any) ->
             scale=asked["scale"],
             dims=asked["dims"],
             seed=asked["seed"],
+            example=asked["example"],
             progress=lambda step: status.update(f"exporting {source}: {step}"),
         )
     if as_json:

@@ -70,8 +70,7 @@ class Inventory:
         """The server of that name. ConfigError lists the names that come near."""
         if name not in self.servers:
             raise ConfigError(
-                f"there is no server {name!r} in {self._where()}; "
-                f"{did_you_mean(name, self.servers, 'servers')}"
+                f"there is no server {name!r} in {self._where()}; {did_you_mean(name, self.servers, 'servers')}"
             )
         return self.servers[name]
 

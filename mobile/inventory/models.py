@@ -67,17 +67,13 @@ SizeBytes = Annotated[
     int,
     Field(ge=1, le=2**60),
     BeforeValidator(_size),
-    WithJsonSchema(
-        {"anyOf": [{"type": "integer", "minimum": 1}, {"type": "string", "pattern": SIZE_PATTERN}]}
-    ),
+    WithJsonSchema({"anyOf": [{"type": "integer", "minimum": 1}, {"type": "string", "pattern": SIZE_PATTERN}]}),
 ]
 RateBps = Annotated[
     float,
     Field(ge=1, le=1e15),
     BeforeValidator(_rate),
-    WithJsonSchema(
-        {"anyOf": [{"type": "number", "minimum": 1}, {"type": "string", "pattern": RATE_PATTERN}]}
-    ),
+    WithJsonSchema({"anyOf": [{"type": "number", "minimum": 1}, {"type": "string", "pattern": RATE_PATTERN}]}),
 ]
 
 
@@ -105,9 +101,7 @@ class DefaultFields(Model):
     """Fields of a device that ``defaults`` may set for all devices that take them."""
 
     user: User | None = Field(default=None, description="User on the device (ssh).")
-    port: Port | None = Field(
-        default=None, description="Port; left out, the transport's usual one (ssh 22, adb 5555)."
-    )
+    port: Port | None = Field(default=None, description="Port; left out, the transport's usual one (ssh 22, adb 5555).")
     key_file: Text | None = Field(
         default=None, description="Private key (ssh); relative paths start at this file's folder."
     )
@@ -143,9 +137,7 @@ class DeviceFields(DefaultFields):
         description="How it is reached; left out: adb for kind android, else ssh (local for `local`).",
     )
     host: Host | None = Field(default=None, description="Address or name (ssh; adb over the network).")
-    ssh_alias: Name | None = Field(
-        default=None, description="A Host of ~/.ssh/config, whose settings are used (ssh)."
-    )
+    ssh_alias: Name | None = Field(default=None, description="A Host of ~/.ssh/config, whose settings are used (ssh).")
     serial: Serial | None = Field(default=None, description="Serial number as `adb devices` shows it (adb).")
     cpus: Annotated[tuple[Cpu, ...], Field(strict=False, min_length=1, max_length=4096)] | None = Field(
         default=None,
@@ -273,15 +265,9 @@ class InventoryFile(Model):
     defaults: DefaultFields = Field(
         default=DefaultFields(), description="Fields for every device that does not set them."
     )
-    devices: dict[Name, DeviceFields] = Field(
-        default={}, description="Boards by name. `local` is always there."
-    )
-    groups: dict[Name, Names] = Field(
-        default={}, description="Lists of device names, selected with `--on @name`."
-    )
-    servers: dict[Name, ServerFields] = Field(
-        default={}, description="Edge servers by name. `local` is always there."
-    )
+    devices: dict[Name, DeviceFields] = Field(default={}, description="Boards by name. `local` is always there.")
+    groups: dict[Name, Names] = Field(default={}, description="Lists of device names, selected with `--on @name`.")
+    servers: dict[Name, ServerFields] = Field(default={}, description="Edge servers by name. `local` is always there.")
     links: Annotated[tuple[Link, ...], Field(strict=False)] = Field(
         default=(), description="Ways from devices to servers."
     )

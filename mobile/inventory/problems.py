@@ -35,11 +35,7 @@ def config_error(error: ValidationError, located: Located) -> ConfigError:
     found: dict[KeyPath, tuple[int, str]] = {}
     for detail in error.errors(include_url=False):
         path = tuple(detail["loc"])
-        if (
-            path[:1] == ("devices",)
-            and path not in located.lines
-            and ("defaults", *path[2:]) in located.lines
-        ):
+        if path[:1] == ("devices",) and path not in located.lines and ("defaults", *path[2:]) in located.lines:
             path = ("defaults", *path[2:])
         found.setdefault(path, _problem(detail, path, located, schema))
     problems = sorted(found.values())
@@ -50,9 +46,7 @@ def config_error(error: ValidationError, located: Located) -> ConfigError:
     return ConfigError(texts[0], more)
 
 
-def _problem(
-    detail: ErrorDetails, path: KeyPath, located: Located, schema: dict[str, Any]
-) -> tuple[int, str]:
+def _problem(detail: ErrorDetails, path: KeyPath, located: Located, schema: dict[str, Any]) -> tuple[int, str]:
     kind = detail["type"]
     context = detail.get("ctx", {})
     if kind == "conflict":
@@ -60,9 +54,7 @@ def _problem(
         return line_of(located, at), f"{dotted(at)}: {context['words']}"
     if path and path[-1] == "[key]":
         at = path[:-1]
-        return line_of(
-            located, at
-        ), f"{dotted(at)}: {_echo(at[-1])} is not {_PATTERN_WORDS[models_name_pattern()]}"
+        return line_of(located, at), f"{dotted(at)}: {_echo(at[-1])} is not {_PATTERN_WORDS[models_name_pattern()]}"
     if kind == "extra_forbidden":
         known = _node(schema, path[:-1]).get("properties", {})
         return line_of(
@@ -147,12 +139,8 @@ def _words(schema: dict[str, Any], node: dict[str, Any]) -> str:
     if kind in ("integer", "number"):
         return _number_words(node)
     if kind == "string":
-        return _PATTERN_WORDS.get(
-            node.get("pattern", ""), "a host, user or serial number without special characters"
-        )
-    return {"boolean": "true or false", "array": "a list", "object": "a mapping (key: value)"}.get(
-        str(kind), "a value"
-    )
+        return _PATTERN_WORDS.get(node.get("pattern", ""), "a host, user or serial number without special characters")
+    return {"boolean": "true or false", "array": "a list", "object": "a mapping (key: value)"}.get(str(kind), "a value")
 
 
 def _number_words(node: dict[str, Any]) -> str:

@@ -18,9 +18,7 @@ from yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
 from mobile.errors import ConfigError
 
-MAX_FILE_BYTES = (
-    256 * 1024
-)  # PyYAML reads some 50 kB a second: a larger file would take seconds on each command
+MAX_FILE_BYTES = 256 * 1024  # PyYAML reads some 50 kB a second: a larger file would take seconds on each command
 MAX_VALUES = 100_000
 MAX_DEPTH = 20
 _MAX_DIGITS = 20
@@ -89,9 +87,7 @@ def read_yaml(path: Path) -> Located:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = data.count(b"\n", 0, error.start) + 1
-        raise ConfigError(
-            f"{path}:{line}: byte 0x{data[error.start]:02x} is not UTF-8", "Save it as UTF-8."
-        ) from error
+        raise ConfigError(f"{path}:{line}: byte 0x{data[error.start]:02x} is not UTF-8", "Save it as UTF-8.") from error
     return parse_yaml(text, str(path))
 
 
@@ -122,9 +118,7 @@ def _config_error(error: yaml.YAMLError, text: str, file: str) -> ConfigError:
     lines = text.split("\n")
     source = lines[mark.line] if mark.line < len(lines) else ""
     if "\t" in source[: len(source) - len(source.lstrip())]:
-        return ConfigError(
-            f"{file}:{line}: the line is indented with a tab", "YAML allows only spaces there."
-        )
+        return ConfigError(f"{file}:{line}: the line is indented with a tab", "YAML allows only spaces there.")
     problem = getattr(error, "problem", None) or "not valid YAML"
     context = getattr(error, "context", None)
     return ConfigError(f"{file}:{line}: {problem}" + (f" ({context})" if context else ""))

@@ -53,4 +53,12 @@ def open_transport(device: Address) -> Transport:
         from mobile.transports.ssh import SshTransport
 
         return SshTransport(device)
+    if device.transport == "adb":
+        from mobile.transports.adb import AdbTransport
+
+        return AdbTransport(device)
+    if device.transport == "adb":
+        from mobile.transports.adb import AdbTransport
+
+        return AdbTransport(device)
     raise UsageError(f"{device.name}: transport {device.transport!r} is unknown, expected local, ssh or adb")

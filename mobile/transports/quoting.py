@@ -23,14 +23,26 @@ def command_line(argv: Sequence[str], env: Mapping[str, str], opening: str) -> b
     return _line(f'printf "%s %s\\n" {opening} "$$"', argv, env, b'exec "$@"')
 
 
-def reporting_command_line(argv: Sequence[str], env: Mapping[str, str], opening: str, closing: str) -> bytes:
+def reporting_command_line(
+    argv: Sequence[str], env: Mapping[str, str], opening: str, closing: str, files: tuple[str, str] | None = None
+) -> bytes:
     """A line as above, whose shell stays and reports "CLOSING EXIT_CODE" on stdout when the command has ended.
 
-    For a wire that tells the exit code late (after every child has closed the outputs) or not at all.
+    For a wire that tells the exit code late (after every child has closed the outputs) or not at all. With ``files``,
+    two plain names: the first is the command's input; the second takes its stderr, which follows the report. Both go.
     """
-    report = f'"$@"; code=$?; printf "%s %s\\n" {closing} "$code"; exit "$code"'.encode("ascii")
+    report = f'code=$?; printf "%s %s\\n" {closing} "$code"'
+    last = f'"$@"; {report}; exit "$code"'
+    if files is not None:
+        last = (
+            f'"$@" <{files[0]} 2>{files[1]}; {report}; cat {files[1]}; rm -f {files[1]} {_own(files[0])}; exit "$code"'
+        )
     # A trap, unlike an ignored signal, is not inherited: the command dies of SIGTERM, this shell still reports.
-    return _line(f'trap : HUP INT TERM; printf "%s %s\\n" {opening} "$$"', argv, env, report)
+    return _line(f'trap : HUP INT TERM; printf "%s %s\\n" {opening} "$$"', argv, env, last.encode("ascii"))
+
+
+def _own(name: str) -> str:
+    return "" if name.startswith("/dev/") else name
 
 
 def _line(first: str, argv: Sequence[str], env: Mapping[str, str], last: bytes) -> bytes:

@@ -144,6 +144,7 @@ class RemoteTransport:
             self._open_session(argv, {}, opening, deadline, urgent=True) as session,
         ):
             exchange = Exchange(session, Output(self.name, None, _WORDS_BYTES), opening, self.name)
+            exchange.feed(iter(()), deadline, self.name)
             while not exchange.over() and not deadline.expired():
                 exchange.turn(deadline.remaining_s())
             return exchange.over()

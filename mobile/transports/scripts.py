@@ -5,6 +5,11 @@ Data comes in as arguments and never becomes part of a script.
 
 from __future__ import annotations
 
+# busybox and toybox read the whole file for `wc -c`; macOS has another stat.
+_SIZE = """
+size_of() { stat -L -c %s "$1" 2>/dev/null || echo $(($(wc -c <"$1"))); }
+"""
+
 # Argument: a path whose folder is to be made.
 _MAKE_FOLDER = """
 make_folder() {
@@ -20,17 +25,19 @@ make_folder "$2"
 
 # Arguments: temporary path, target, size in bytes, mode in octal. GNU's sync takes a file, others sync all they have.
 _FINISH = """
-got=$(($(wc -c <"$1")))
+got=$(size_of "$1")
 [ "$got" = "$3" ] || { echo "$got of $3 bytes arrived" >&2; exit 1; }
 chmod "$4" "$1" && { sync "$1" 2>/dev/null || sync; } && mv -f "$1" "$2"
 """
 
 PREPARE_PUT = _MAKE_FOLDER + _PREPARE
-FINISH_PUT = f'({_FINISH}) || {{ rm -f "$1"; exit 1; }}'
+FINISH_PUT = f'{_SIZE} ({_FINISH}) || {{ rm -f "$1"; exit 1; }}'
+REMOVE = 'rm -f "$1"'
 
 # The bytes come on stdin. Whatever ends this, also a signal or the loss of the link, the temporary file goes.
 PUT = (
-    _MAKE_FOLDER
+    _SIZE
+    + _MAKE_FOLDER
     + _PREPARE
     + f"""
 trap 'rm -f "$1"; exit 1' HUP INT TERM
@@ -39,12 +46,18 @@ trap 'rm -f "$1"; exit 1' HUP INT TERM
 )
 
 # Argument: path. Answers the size in bytes, a line, then the bytes.
-GET = """
-[ -e "$1" ] || { echo "$1: No such file or directory" >&2; exit 1; }
-[ -f "$1" ] || { echo "$1: Not a file" >&2; exit 1; }
-wc -c <"$1" || exit 1
+PREPARE_GET = f"""{_SIZE}
+[ -e "$1" ] || {{ echo "$1: No such file or directory" >&2; exit 1; }}
+[ -f "$1" ] || {{ echo "$1: Not a file" >&2; exit 1; }}
+[ -r "$1" ] || {{ echo "$1: Permission denied" >&2; exit 1; }}
+size_of "$1"
+"""
+GET = (
+    PREPARE_GET
+    + """
 exec cat "$1"
 """
+)
 
 # Arguments: log, then the command. Answers the process id, which leads its group where there is a setsid.
 START = (

@@ -3,6 +3,7 @@
 import errno
 import multiprocessing
 import os
+import random
 import resource
 import subprocess
 from pathlib import Path
@@ -17,7 +18,7 @@ import exporters
 from exporters import passes, quantize
 from mobile.errors import EdgewiseError, ExportError, InputError, ModelError, UsageError
 from mobile.formats import Manifest, index, manifest_path
-from tests.support.onnx_models import SMALL, listing, parse, saved
+from tests.support.onnx_text import SMALL, listing, parse, saved
 
 
 @pytest.fixture
@@ -430,3 +431,30 @@ def test_weights_are_unchanged(source, out):
     after = {tensor.name: numpy_helper.to_array(tensor) for tensor in onnx.load(out).graph.initializer}
     assert before.keys() == after.keys()
     assert all(np.array_equal(before[name], after[name]) for name in before)
+
+
+def test_text_that_is_no_text_in_the_source(tmp_path, out):
+    """onnx-ir reads such a model and cannot write it back."""
+    source = saved(tmp_path / "m.onnx", SMALL.replace("opset_import", 'producer_name: "exporter-x", opset_import'))
+    source.write_bytes(source.read_bytes().replace(b"exporter-x", b"exporter-\xff"))
+    with pytest.raises(ExportError, match="cannot be written back"):
+        exporters.export(source, out)
+    assert listing(out.parent) == []
+
+
+@pytest.mark.parametrize("scheme", [None, "int8"])
+def test_flipped_bytes_raise_only_our_own_errors(tmp_path, out, scheme, capfd):
+    whole = exporters.export(saved(tmp_path / "m.onnx"), tmp_path / "whole.onnx", scheme=scheme).path.read_bytes()
+    chance = random.Random(11)
+    path = tmp_path / "flipped.onnx"
+    for _ in range(60):
+        content = bytearray(whole)
+        content[chance.randrange(len(content))] = chance.choice((0, 1, 127, 128, 255))
+        path.write_bytes(content)
+        for job in (lambda: exporters.inspect_model(path), lambda: exporters.export(path, out)):
+            try:
+                job()
+            except EdgewiseError as error:
+                assert error.message
+    assert set(listing(out.parent)) <= {"small.onnx", "small.onnx.manifest.json"}
+    assert capfd.readouterr().out == ""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import signal
+import subprocess
 import sys
 import time
 
@@ -25,7 +26,11 @@ def home(tmp_path):
 
 
 def interrupt(process, mark, phrase, home):
-    """Sends Ctrl-C once ``phrase`` was on stderr (at once for ""); the exit code and the whole stderr."""
+    """Sends Ctrl-C once ``phrase`` was on stderr (at once for ""); the exit code and the whole stderr.
+
+    For "" a second one follows after a while: the interpreter itself loses one that arrives in a weak reference's
+    callback during an import ("Exception ignored in ..."), and a user would press again.
+    """
     seen = ""
     try:
         while phrase and phrase not in seen:
@@ -33,7 +38,12 @@ def interrupt(process, mark, phrase, home):
             assert line, f"ended before {phrase!r}: {seen}"
             seen += line
         os.killpg(process.pid, signal.SIGINT)
-        _, rest = process.communicate(timeout=40)
+        try:
+            _, rest = process.communicate(timeout=40 if phrase else 10)
+        except subprocess.TimeoutExpired:
+            assert not phrase
+            os.killpg(process.pid, signal.SIGINT)
+            _, rest = process.communicate(timeout=30)
     finally:
         if process.poll() is None:
             os.killpg(process.pid, signal.SIGKILL)
@@ -121,7 +131,7 @@ def test_during_an_export(home, delay_s):
     )
     time.sleep(delay_s)
     code, stderr = interrupt(process, mark, "", home)
-    assert code in (130, 0), stderr  # 0: it was faster
+    assert code in (130, 0, -signal.SIGINT), stderr  # 0: it was faster; SIGINT: it was about to exit
     files = {path.name for path in home.iterdir() if path.is_file()}
     whole = {"model.onnx", "out.onnx", "out.onnx.manifest.json"}
     assert files in ({"model.onnx"}, whole), files
