@@ -3,5 +3,6 @@
 from __future__ import annotations
 
 from mobile.push.store import DeviceStore, StoredFile
+from mobile.push.transfer import Pushed
 
-__all__ = ["DeviceStore", "StoredFile"]
+__all__ = ["DeviceStore", "Pushed", "StoredFile"]

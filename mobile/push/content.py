@@ -1,4 +1,4 @@
-"""What is to be stored, by its content: sizes and hashes, found on the host."""
+"""What is to be stored, by its content: sizes, hashes and chunks, found on the host in one pass."""
 
 from __future__ import annotations
 
@@ -9,7 +9,17 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from mobile.errors import UsageError
-from mobile.transports.files import BLOCK_BYTES, opened
+from mobile.formats.chunks import Span, model_spans, spans
+from mobile.push.scripts import INDEX_NAME
+from mobile.transports.files import opened
+
+
+@dataclass(frozen=True)
+class Chunk(Span):
+    """A chunk, its SHA-256, and that of everything up to its end."""
+
+    sha256: str
+    prefix_sha256: str
 
 
 @dataclass(frozen=True)
@@ -20,28 +30,43 @@ class Content:
     name: str
     size_bytes: int
     sha256: str
+    chunks: tuple[Chunk, ...]
 
 
-def content(source: Path | bytes, name: str) -> Content:
-    """The file with its size and hash. UsageError when it cannot be read, or the name leads out of its folder."""
+def content(source: Path | bytes, name: str, cut: Sequence[Span] | None = None) -> Content:
+    """The file with its size, hash and chunks, those of ``cut`` if given.
+
+    UsageError when it cannot be read, changes meanwhile, or the name leads out of its folder.
+    """
     check_name(name)
-    digest = hashlib.sha256()
-    size_bytes = 0
-    with opened(source) as (stream, _):
-        while block := stream.read(BLOCK_BYTES):
-            digest.update(block)
-            size_bytes += len(block)
-    return Content(source, name, size_bytes, digest.hexdigest())
+    running = hashlib.sha256()
+    chunks = []
+    with opened(source) as (stream, size_bytes):
+        for span in spans(size_bytes) if cut is None else cut:
+            data = stream.read(span.length)
+            if len(data) != span.length:
+                raise _changed(source)
+            running.update(data)
+            own = hashlib.sha256(data).hexdigest()
+            chunks.append(Chunk(span.offset, span.length, own, running.copy().hexdigest()))
+        if stream.read(1):
+            raise _changed(source)
+    return Content(source, name, size_bytes, running.hexdigest(), tuple(chunks))
 
 
 def contents(paths: Sequence[Path]) -> list[Content]:
-    """The files, named by their place relative to the first one's folder, which all must lie in."""
-    folder = paths[0].parent
-    found = []
+    """The files, named by their place relative to the first one's folder, which all must lie in.
+
+    The first is the model; all are cut along its tensors.
+    """
     for path in paths:
-        name = os.path.relpath(path, folder).replace(os.sep, "/")
-        found.append(content(path, name))
-    return found
+        with opened(path):  # the clear error for one that cannot be read comes from there
+            pass
+    folder = paths[0].parent
+    names = [os.path.relpath(path, folder).replace(os.sep, "/") for path in paths]
+    for name in names:
+        check_name(name)
+    return [content(path, name, cut) for path, name, cut in zip(paths, names, model_spans(paths), strict=True)]
 
 
 def address(files: Sequence[Content]) -> str:
@@ -58,7 +83,13 @@ def address(files: Sequence[Content]) -> str:
 
 
 def check_name(name: str) -> None:
-    """Nothing, or UsageError for a name that is empty, absolute, or leads out of its folder."""
+    """Nothing, or UsageError for a name that is empty, absolute, ours, or leads out of its folder."""
     parts = PurePosixPath(name).parts
     if not parts or name.startswith("/") or name.endswith("/") or ".." in parts or "\0" in name:
         raise UsageError(f"{name!r} is no name for a stored file", hint="give a file inside the model's folder")
+    if parts[0].startswith(INDEX_NAME):
+        raise UsageError(f"{name!r} is a name that edgewise uses itself", hint="give the file another name")
+
+
+def _changed(source: Path | bytes) -> UsageError:
+    return UsageError(f"{source!s:.200} changes while it is read", hint="wait until it is written, and try again")

@@ -83,6 +83,10 @@ def run_locally(command: FakeCommand) -> Completed:
     return local.run(command.argv, deadline=command.deadline, stdin=command.stdin, env=env, on_stdout=command.emit)
 
 
+def _unheard(data: bytes) -> None:
+    """Takes what a command writes after the link broke."""
+
+
 class FakeTransport:
     """A fake device; every call is kept in ``calls``.
 
@@ -139,7 +143,8 @@ class FakeTransport:
             output.stdout(data)
 
         data, broken = self._take(stdin)
-        reply = self._handler(FakeCommand(tuple(argv), data, dict(env or {}), deadline, emit, str(self.root)))
+        heard = emit if broken is None else _unheard
+        reply = self._handler(FakeCommand(tuple(argv), data, dict(env or {}), deadline, heard, str(self.root)))
         if broken is not None:
             raise broken
         if reply.stdout:

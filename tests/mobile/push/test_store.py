@@ -14,7 +14,8 @@ import pytest
 from mobile.deadline import Deadline
 from mobile.errors import ConfigError, EdgewiseError, NoSpaceOnDevice, RemoteFileError, TransportError, UsageError
 from mobile.push import DeviceStore
-from mobile.push.store import available_bytes
+from mobile.push import scripts
+from mobile.push.device import available_bytes
 from mobile.transports.base import Completed
 from mobile.transports.fake import FakeTransport, run_locally
 from mobile.transports.local import LocalTransport
@@ -37,20 +38,24 @@ def sha256(data):
 
 
 def left(workdir):
-    """All files there, by their path."""
-    return sorted(str(path.relative_to(workdir)) for path in workdir.rglob("*") if path.is_file())
+    """All files there but chunk indexes, by their path."""
+    found = (path for path in workdir.rglob("*") if path.is_file() and path.name != scripts.INDEX_NAME)
+    return sorted(str(path.relative_to(workdir)) for path in found)
 
 
 class Counting(LocalTransport):
-    """Counts what is sent."""
+    """Counts what is sent: the target of each RECEIVE, before which ``before(number)`` is called."""
 
-    def __init__(self):
+    def __init__(self, before=lambda number: None):
         super().__init__()
         self.sent = []
+        self._before = before
 
-    def put(self, source, target, **options):
-        self.sent.append(target)
-        super().put(source, target, **options)
+    def run(self, argv, **options):
+        if argv[2:3] == [scripts.RECEIVE]:
+            self.sent.append(argv[9])
+            self._before(len(self.sent))
+        return super().run(argv, **options)
 
 
 @pytest.mark.parametrize("name", ["model.onnx", "odd 'name' \n$x", "-dash", os.fsdecode(b"\xff.onnx")], ids=ascii)
@@ -185,17 +190,12 @@ print(DeviceStore(LocalTransport(), {str(workdir)!r}).put_file(bytes(5_000_000),
     assert len(left(workdir)) == 1
 
 
-def test_a_file_taken_away_under_way_is_sent_again(workdir):
-    """As by `store prune --all`, or by hand, between the sending and the naming."""
-
-    class TakenAway(Counting):
-        def put(self, source, target, **options):
-            super().put(source, target, **options)
-            if len(self.sent) == 1:
-                os.unlink(target)
-                os.rmdir(os.path.dirname(target))
-
-    transport = TakenAway()
+def test_an_incoming_file_taken_away_under_way_is_sent_again(workdir):
+    """As by `store prune --all`, or by hand, between our look and our work."""
+    (workdir / "incoming").mkdir(parents=True)
+    part = workdir / "incoming" / f"{sha256(b'model')}.part"
+    part.write_bytes(b"mo")
+    transport = Counting(lambda number: part.unlink() if number == 1 else None)
     path = DeviceStore(transport, str(workdir)).put_file(b"model", "m", deadline=Deadline(LIMIT_S))
     assert len(transport.sent) == 2
     assert left(workdir) == [os.path.relpath(path, workdir)]
@@ -203,56 +203,61 @@ def test_a_file_taken_away_under_way_is_sent_again(workdir):
 
 def test_a_file_always_taken_away_is_an_error(workdir):
     class TakenAway(Counting):
-        def put(self, source, target, **options):
-            super().put(source, target, **options)
-            os.unlink(target)
+        def run(self, argv, **options):
+            done = super().run(argv, **options)
+            for path in (workdir / "store").rglob("m"):
+                path.write_bytes(b"other size")
+            return Completed(scripts.GONE, b"", b"") if argv[2] == scripts.RECEIVE else done
 
-    with pytest.raises(RemoteFileError):
+    with pytest.raises(RemoteFileError, match="loses its files"):
         DeviceStore(TakenAway(), str(workdir)).put_file(b"model", "m", deadline=Deadline(LIMIT_S))
 
 
-# -- failures leave nothing
+# -- failures leave nothing that is visible
 
 
 def test_a_file_that_changes_while_it_is_sent_is_refused(workdir, tmp_path):
     source = tmp_path / "model"
     source.write_bytes(b"before")
-
-    class Changing(Counting):
-        def put(self, source, target, **options):
-            source.write_bytes(b"AFTER!")
-            super().put(source, target, **options)
-
+    transport = Counting(lambda number: source.write_bytes(b"AFTER!"))
     with pytest.raises(RemoteFileError, match="did not arrive as it was"):
-        DeviceStore(Changing(), str(workdir)).put_file(source, "m", deadline=Deadline(LIMIT_S))
+        DeviceStore(transport, str(workdir)).put_file(source, "m", deadline=Deadline(LIMIT_S))
     assert left(workdir) == []
+
+
+def test_a_file_that_shrinks_while_it_is_sent_is_an_error(workdir, tmp_path):
+    source = tmp_path / "model"
+    source.write_bytes(b"before")
+    transport = Counting(lambda number: source.write_bytes(b"less"))
+    with pytest.raises(TransportError, match="shorter"):
+        DeviceStore(transport, str(workdir), patience_s=0).put_file(source, "m", deadline=Deadline(LIMIT_S))
+    assert [path for path in left(workdir) if not path.startswith("incoming/")] == []
 
 
 @pytest.mark.parametrize("failure", [KeyboardInterrupt, TransportError("cut")])
-def test_a_push_that_fails_leaves_nothing(workdir, tmp_path, failure):
-    class Failing(Counting):
-        def put(self, source, target, **options):
-            super().put(source, target, **options)
-            if len(self.sent) == 2:
-                raise failure
+def test_a_push_that_fails_shows_nothing_and_names_the_main_file_last(workdir, tmp_path, failure):
+    def fail(number):
+        if number == 2:
+            raise failure
 
     for name in ("a", "b"):
         (tmp_path / name).write_bytes(name.encode())
+    store = DeviceStore(Counting(fail), str(workdir), patience_s=0)
     with pytest.raises(type(failure) if isinstance(failure, Exception) else failure):
-        DeviceStore(Failing(), str(workdir)).put_files([tmp_path / "a", tmp_path / "b"], deadline=Deadline(LIMIT_S))
-    assert left(workdir) == []
+        store.put_files([tmp_path / "a", tmp_path / "b"], deadline=Deadline(LIMIT_S))
+    assert [os.path.basename(path) for path in left(workdir)] == ["b"]
 
 
 def test_too_little_space_is_said_before_anything_is_sent(workdir):
     def handler(command):
         if len(command.argv) > 2 and "df -Pk" in command.argv[2]:
             df = b"Filesystem 1024-blocks Used Available Capacity Mounted on\n/ 9 8 1 90% /\n"
-            return Completed(0, b"need\n" + df, b"")
+            return Completed(0, b"need\n" + b"".join(b"df " + line + b"\n" for line in df.splitlines()), b"")
         return Completed(0, b"", b"")
 
     with FakeTransport(handler) as board, pytest.raises(NoSpaceOnDevice, match=r"5000 bytes.*1024 bytes free"):
         DeviceStore(board, "/w").put_file(bytes(5000), "m", deadline=Deadline(LIMIT_S))
-    assert not any(call[0] == "put" for call in board.calls)
+    assert not any(scripts.RECEIVE in call for call in board.calls)
 
 
 def test_a_read_only_workdir_is_a_clear_error(tmp_path):
@@ -283,7 +288,7 @@ def test_what_df_says_is_read_or_passed_over(lines, free_bytes):
 def test_each_hash_program_will_do(tmp_path, workdir, tool):
     folder = tmp_path / "bin"
     folder.mkdir()
-    for name in ("sh", "wc", "df", "mkdir", "mv", "rm", tool):
+    for name in ("sh", "wc", "df", "mkdir", "mv", "rm", "cat", "sleep", "sync", tool):
         if name == "python3":  # the one on PATH may be a script that needs more than this folder has
             (folder / name).symlink_to(sys.executable)
             continue
@@ -305,12 +310,13 @@ def test_each_hash_program_will_do(tmp_path, workdir, tool):
 def test_no_hash_program_is_a_clear_error(tmp_path, workdir):
     folder = tmp_path / "bin"
     folder.mkdir()
-    for name in ("sh", "wc", "mkdir", "rm"):
+    for name in ("sh", "wc", "mkdir", "rm", "cat", "mv", "sleep"):
         found = subprocess.run(["which", name], capture_output=True, text=True, timeout=20, check=True).stdout.strip()
         (folder / name).symlink_to(os.path.realpath(found))
 
     def handler(command):
-        return LocalTransport().run(command.argv, deadline=command.deadline, env={"PATH": str(folder)})
+        env = {"PATH": str(folder)}
+        return LocalTransport().run(command.argv, deadline=command.deadline, stdin=command.stdin, env=env)
 
     with FakeTransport(handler, root=workdir) as board, pytest.raises(RemoteFileError, match="no sha256sum"):
         DeviceStore(board, str(workdir)).put_file(b"model", "m", deadline=Deadline(LIMIT_S))
