@@ -303,3 +303,40 @@ rm -rf "$@" || exit 1
 rmdir "${1%/*}" 2>/dev/null
 exit 0
 """
+
+# Arguments: working folder, name, what the link points to (relative to its folder), the model's path, its history.
+# One rename switches: a reader finds the old model or the new one. Where links are not possible (/sdcard), a file holds
+# the path. Answers "link" or "file".
+SWITCH = (
+    _FLUSH
+    + """
+cd "$1" && mkdir -p current/.history && cd current || exit 1
+[ -f "$4" ] || { echo "$4: No such file or directory" >&2; exit 1; }
+new=.new.$$ kind=link
+trap 'rm -f "$new"' EXIT
+printf '%s' "$5" >"$new" && mv -f "$new" "./.history/$2" || exit 1
+flush "$4"
+if ! ln -s "$3" "$new" 2>/dev/null; then
+    kind=file
+    printf '%s\\n' "$4" >"$new" && flush "$new" || exit 1
+fi
+mv -fT "$new" "./$2" 2>/dev/null || mv -f "$new" "./$2" || exit 1
+flush .
+echo $kind
+"""
+)
+
+# Argument: working folder. Answers for each model in use its name, what it points to, and its history, a NUL after each.
+CURRENT = """
+cd "$1/current" 2>/dev/null || exit 0
+for name in *; do
+    if [ -L "$name" ]; then target=$(readlink "$name")
+    elif [ -f "$name" ]; then target=$(cat "./$name")
+    else continue
+    fi
+    printf '%s\\0%s\\0' "$name" "$target"
+    cat "./.history/$name" 2>/dev/null
+    printf '\\0'
+done
+exit 0
+"""

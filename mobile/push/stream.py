@@ -81,10 +81,9 @@ def pieces(
     content: Content, send: Send, *, packed: bool, meter: Meter, on_bytes: Callable[[int], None]
 ) -> Iterator[bytes]:
     """What goes to the device. ``on_bytes`` is told how many bytes of the file were handed over with each piece."""
+    form = _packed if packed else _raw
     with opened(content.source) as (stream, _):
-        yield from _packed(content, send, stream, meter, on_bytes) if packed else _raw(
-            content, send, stream, meter, on_bytes
-        )
+        yield from form(content, send, stream, meter, on_bytes)
 
 
 def _raw(

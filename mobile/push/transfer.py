@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from mobile.deadline import Deadline
@@ -191,6 +191,9 @@ class Transfer:
             self._pushed.wire_bytes = self._meter.sent_bytes
             self._steps.done(count)
 
+        stdin: Iterable[bytes] = ()
+        if step.send is not None:
+            stdin = pieces(file, step.send, packed=packed, meter=self._meter, on_bytes=handed)
         return self._shell.receive(
             file,
             step,
@@ -198,7 +201,7 @@ class Transfer:
             claim=claim,
             packed=packed,
             index=self._index if small else "",
-            stdin=pieces(file, step.send, packed=packed, meter=self._meter, on_bytes=handed) if step.send else b"",
+            stdin=stdin,
             on_owner=self._ours.add,
             deadline=self._deadline,
         )
