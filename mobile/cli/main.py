@@ -23,6 +23,8 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "export": ("mobile.cli.export", "Export a model to a verified artifact."),
     "inspect": ("mobile.cli.inspect", "What is in a model file, and who can run it."),
     "push": ("mobile.cli.push", "Put a model on devices."),
+    "rollback": ("mobile.cli.rollback", "Go back to the version of a model that was in use before."),
+    "store": ("mobile.cli.store", "What edgewise stored on a device: list it, or free its space."),
     "bench": ("mobile.cli.bench", "Measure models on devices."),
     "attach": ("mobile.cli.attach", "Come back to runs that devices measure on their own, and store them."),
     "runs": ("mobile.cli.runs", "The stored runs, newest first."),

@@ -67,7 +67,7 @@ def _cuts(size_bytes: int, tensors: Iterable[Span]) -> Iterator[int]:
     """Where the file may be cut, in order, its end last. No two are further apart than 1.5 times TARGET_BYTES."""
     wanted = {size_bytes}
     for tensor in tensors:
-        if tensor.length >= MIN_BYTES and 0 <= tensor.offset:
+        if tensor.length >= MIN_BYTES and tensor.offset >= 0:
             wanted.update(cut for cut in _parts(tensor) if 0 < cut < size_bytes)
     before = 0
     for cut in sorted(wanted):

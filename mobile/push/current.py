@@ -21,6 +21,43 @@ from mobile.push.store import DeviceStore
 
 KEPT_ENTRIES = 20
 
+# Arguments: working folder, name, what the link points to (relative to its folder), the model's path, its history.
+# One rename switches: a reader finds the old model or the new one. Where links are not possible (/sdcard), a file holds
+# the path. Answers "link" or "file".
+_SWITCH = (
+    scripts.FLUSH
+    + """
+cd "$1" && mkdir -p current/.history && cd current || exit 1
+[ -f "$4" ] || { echo "$4: No such file or directory" >&2; exit 1; }
+new=.new.$$ kind=link
+trap 'rm -f "$new"' EXIT
+printf '%s' "$5" >"$new" && mv -f "$new" "./.history/$2" || exit 1
+flush "$4"
+if ! ln -s "$3" "$new" 2>/dev/null; then
+    kind=file
+    printf '%s\\n' "$4" >"$new" && flush "$new" || exit 1
+fi
+mv -fT "$new" "./$2" 2>/dev/null || mv -f "$new" "./$2" || exit 1
+flush .
+echo $kind
+"""
+)
+
+# Argument: working folder. Answers for each model in use its name, what it points to, and its history, each with a NUL.
+_CURRENT = """
+cd "$1/current" 2>/dev/null || exit 0
+for name in *; do
+    if [ -L "$name" ]; then target=$(readlink "$name")
+    elif [ -f "$name" ]; then target=$(cat "./$name")
+    else continue
+    fi
+    printf '%s\\0%s\\0' "$name" "$target"
+    cat "./.history/$name" 2>/dev/null
+    printf '\\0'
+done
+exit 0
+"""
+
 
 @dataclass(frozen=True)
 class Version:
@@ -51,7 +88,7 @@ class InUse:
 
 def in_use(store: DeviceStore, *, deadline: Deadline) -> list[InUse]:
     """The models in use on the device, by name."""
-    done = store.shell(deadline).ask(scripts.CURRENT, [store.folder(deadline)], deadline)
+    done = store.shell(deadline).ask(_CURRENT, [store.folder(deadline)], deadline)
     fields = done.stdout.decode("utf-8", "surrogateescape").split("\0")[:-1]
     found = [_in_use(*fields[start : start + 3]) for start in range(0, len(fields) - 2, 3)]
     return sorted(found, key=lambda model: model.name)
@@ -78,7 +115,9 @@ def roll_back(store: DeviceStore, name: str, *, deadline: Deadline) -> tuple[str
     device = store.shell(deadline).name
     if model is None:
         there = ", ".join(model.name for model in models) or "nothing"
-        raise UsageError(f"{device}: {name!r} is not in use there; in use: {there}", hint="`edgewise push` puts it there")
+        raise UsageError(
+            f"{device}: {name!r} is not in use there; in use: {there}", hint="`edgewise push` puts it there"
+        )
     addresses = {file.address for file in store.stored(deadline=deadline) if file.name == name}
     number = model.before(addresses)
     if number is None:
@@ -107,7 +146,7 @@ def _switch(store: DeviceStore, name: str, address: str, history: tuple[Version,
     place = f"store/{address[:2]}/{address}/{name}"
     lines = "".join(f"{entry.switched_utc} {entry.address}\n" for entry in history[-KEPT_ENTRIES:])
     arguments = [folder, name, f"../{place}", f"{folder}/{place}", lines]
-    answer = store.shell(deadline).ask(scripts.SWITCH, arguments, deadline).stdout
+    answer = store.shell(deadline).ask(_SWITCH, arguments, deadline).stdout
     if answer.strip() not in (b"link", b"file"):
         raise TransportError(f"{store.shell(deadline).name}: not an answer of the store: {answer[:80]!r}")
     return f"{folder}/current/{name}"

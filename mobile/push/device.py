@@ -211,4 +211,3 @@ def available_bytes(df_lines: Sequence[str]) -> int | None:
         if index and word.endswith("%") and words[index - 1].isdigit():
             return int(words[index - 1]) * 1024
     return None
-

@@ -78,7 +78,7 @@ def plan(content: Content, kept_bytes: int, known: Known) -> list[Pass]:
     spent_bytes, sends = 0, False
     for step in _operations(content, kept_bytes, known):
         cost_bytes = len(step.path.encode("utf-8", "surrogateescape")) + 48 if isinstance(step, Copy) else 0
-        if steps and (isinstance(step, Send) and sends or spent_bytes + cost_bytes > _ARGUMENTS_BYTES):
+        if steps and ((isinstance(step, Send) and sends) or spent_bytes + cost_bytes > _ARGUMENTS_BYTES):
             passes.append(Pass(tuple(steps), start, at))
             steps, start, spent_bytes, sends = [], at, 0, False
         steps.append(step)

@@ -39,7 +39,7 @@ bytes() { echo "$(($(wc -c <"$1")))"; }
 
 # flush: what was written to a file or folder is on the storage. toybox has fsync, GNU's sync takes a file, and every
 # sync flushes all there is.
-_FLUSH = """
+FLUSH = """
 flush() { fsync "$1" 2>/dev/null || sync "$1" 2>/dev/null || sync; }
 """
 
@@ -174,7 +174,7 @@ fi
 RECEIVE = (
     _DIGEST
     + _BYTES
-    + _FLUSH
+    + FLUSH
     + _OWNER
     + f"""
 incoming=$1 sha=$2 claim=$3 keep=$4 size=$5 target=$6 mode=$7 final=$8 index=$9
@@ -276,11 +276,12 @@ LIST = """
 find "$1" -type f -exec sh -c 'for f; do printf "%s %s\\0" "$(($(wc -c <"$f")))" "$f"; done' sh {} +
 """
 
-# Arguments: incoming folder, 1 to empty that too, the store's folder, then the files to remove, with the folders that
+# Arguments: incoming folder, 1 to remove cut pushes from it at once, the store's folder, then the files to remove, with the folders that
 # become empty by it. What has lain in the incoming folder for more than a day is what is left of a push that was cut.
 PRUNE = f"""
 if [ -d "$1" ]; then
-    if [ "$2" = 1 ]; then find "$1" -type f -exec rm -f {{}} +; else find "$1" -type f -mtime +0 -exec rm -f {{}} +; fi
+    find "$1" -type f -mtime +0 -exec rm -f {{}} +
+    if [ "$2" = 1 ]; then rm -f "$1"/*.{PART}; fi
 fi
 store=$3
 shift 3
@@ -301,42 +302,5 @@ exit 0
 REMOVE = """
 rm -rf "$@" || exit 1
 rmdir "${1%/*}" 2>/dev/null
-exit 0
-"""
-
-# Arguments: working folder, name, what the link points to (relative to its folder), the model's path, its history.
-# One rename switches: a reader finds the old model or the new one. Where links are not possible (/sdcard), a file holds
-# the path. Answers "link" or "file".
-SWITCH = (
-    _FLUSH
-    + """
-cd "$1" && mkdir -p current/.history && cd current || exit 1
-[ -f "$4" ] || { echo "$4: No such file or directory" >&2; exit 1; }
-new=.new.$$ kind=link
-trap 'rm -f "$new"' EXIT
-printf '%s' "$5" >"$new" && mv -f "$new" "./.history/$2" || exit 1
-flush "$4"
-if ! ln -s "$3" "$new" 2>/dev/null; then
-    kind=file
-    printf '%s\\n' "$4" >"$new" && flush "$new" || exit 1
-fi
-mv -fT "$new" "./$2" 2>/dev/null || mv -f "$new" "./$2" || exit 1
-flush .
-echo $kind
-"""
-)
-
-# Argument: working folder. Answers for each model in use its name, what it points to, and its history, a NUL after each.
-CURRENT = """
-cd "$1/current" 2>/dev/null || exit 0
-for name in *; do
-    if [ -L "$name" ]; then target=$(readlink "$name")
-    elif [ -f "$name" ]; then target=$(cat "./$name")
-    else continue
-    fi
-    printf '%s\\0%s\\0' "$name" "$target"
-    cat "./.history/$name" 2>/dev/null
-    printf '\\0'
-done
 exit 0
 """

@@ -188,4 +188,3 @@ class DeviceStore:
             stop=self._stop,
         )
         return transfer.run()
-

@@ -139,9 +139,7 @@ class Transfer:
 
     def _try(self, prepared: Prepared) -> bool:
         """True once all files are there."""
-        needed = [
-            (file, answer) for file, answer in zip(self._files, prepared.answers, strict=True) if not answer.have
-        ]
+        needed = [(file, answer) for file, answer in zip(self._files, prepared.answers, strict=True) if not answer.have]
         self._steps.begin(sum(file.size_bytes for file, _ in needed))
         self._check_space(needed, prepared.free_bytes)
         self._recheck = False

@@ -10,8 +10,8 @@ from mobile.transports.local import LocalTransport
 class Watched(LocalTransport):
     """This machine; counts what each pass brought, and breaks as asked.
 
-    ``cut_after``: the link breaks after so many bytes of stdin, once. ``env`` is added to every command's, and ``shell``
-    is what runs scripts.
+    ``cut_after``: the link breaks after so many bytes of stdin, once. ``env`` is added to every command's, and
+    ``shell`` is what runs scripts.
     """
 
     def __init__(self, *, cut_after=None, env=None, shell=("sh",)):

@@ -32,6 +32,8 @@ def save_weights(path: Path, weights, external=False) -> Path:
         values,
     )
     proto = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
-    options = {"save_as_external_data": True, "location": f"{path.name}.data", "size_threshold": 100} if external else {}
+    options = (
+        {"save_as_external_data": True, "location": f"{path.name}.data", "size_threshold": 100} if external else {}
+    )
     onnx.save(proto, str(path), **options)
     return path

@@ -12,9 +12,7 @@ from mobile.formats.chunks import MAX_BYTES, MIN_BYTES, TARGET_BYTES, Span, mode
 from tests.support.weights import random_weights, save_weights
 
 SIZES = st.integers(0, 40 * TARGET_BYTES)
-TENSORS = st.lists(
-    st.builds(Span, st.integers(0, 41 * TARGET_BYTES), st.integers(0, 9 * TARGET_BYTES)), max_size=40
-)
+TENSORS = st.lists(st.builds(Span, st.integers(0, 41 * TARGET_BYTES), st.integers(0, 9 * TARGET_BYTES)), max_size=40)
 TFLITE = Path(__file__).parents[2] / "data/models/face_detection_short_range.tflite"
 
 
@@ -54,7 +52,9 @@ def test_a_tensor_gives_the_same_chunks_wherever_it_lies(length, before, other):
     def inner(offset):
         tensor = Span(offset, length)
         found = spans(offset + length + MIN_BYTES, [tensor])
-        return {(span.offset - offset, span.length) for span in found if span.offset > offset and span.end <= tensor.end}
+        return {
+            (span.offset - offset, span.length) for span in found if span.offset > offset and span.end <= tensor.end
+        }
 
     assert inner(before) == inner(other) != set()
 

@@ -1,4 +1,4 @@
-"""Pushes that are cut, variants that share their weights, leftovers that are damaged: what is sent, and what is shown."""
+"""Pushes that are cut, variants that share weights, leftovers that are damaged: what is sent, and what is shown."""
 
 from __future__ import annotations
 
@@ -59,7 +59,9 @@ def push(transport, workdir, source, name="m", **options):
 def visible(workdir):
     """Files that a user of the store sees, by their name."""
     return {
-        path.name: path.read_bytes() for path in (workdir / "store").rglob("*") if path.is_file() and path.name[0] != "."
+        path.name: path.read_bytes()
+        for path in (workdir / "store").rglob("*")
+        if path.is_file() and path.name[0] != "."
     }
 
 
@@ -367,9 +369,7 @@ def test_external_data_is_a_source_too(workdir, tmp_path):
     for path, most in ((first, 10 * MIB), (second, 2.2 * MIB)):
         pushed = store.push(contents([path, path.with_name("one.onnx.data")]), deadline=deadline())
         assert pushed.sent_bytes <= most
-        assert Path(pushed.path).with_name("one.onnx.data").read_bytes() == path.with_name(
-            "one.onnx.data"
-        ).read_bytes()
+        assert Path(pushed.path).with_name("one.onnx.data").read_bytes() == path.with_name("one.onnx.data").read_bytes()
 
 
 def test_a_long_index_travels_as_a_file(workdir, data, monkeypatch):
@@ -425,7 +425,23 @@ def tools(folder, *names):
     return {"PATH": str(folder)}
 
 
-POSIX = ("sh", "cat", "wc", "mkdir", "mv", "rm", "ls", "df", "head", "tail", "sleep", "sha256sum", "sync", "find", "kill")
+POSIX = (
+    "sh",
+    "cat",
+    "wc",
+    "mkdir",
+    "mv",
+    "rm",
+    "ls",
+    "df",
+    "head",
+    "tail",
+    "sleep",
+    "sha256sum",
+    "sync",
+    "find",
+    "kill",
+)
 
 
 def test_neither_dd_nor_truncate_nor_gunzip(workdir, tmp_path, data):
@@ -486,9 +502,9 @@ def test_a_disk_that_fills_up_under_way_is_said_and_gone_on_with(workdir, data):
 
 def test_a_store_that_answers_nonsense_is_an_error(workdir):
     for stdout in (b"", b"have\nhave\n", b"hello\n", b"\xff\n" * 100):
-        with FakeTransport(lambda command, stdout=stdout: Completed(0, stdout, b"")) as board:
-            with pytest.raises(TransportError, match="not an answer"):
-                DeviceStore(board, "/w", patience_s=0).put_file(b"x", "x", deadline=deadline())
+        board = FakeTransport(lambda command, stdout=stdout: Completed(0, stdout, b""))
+        with board, pytest.raises(TransportError, match="not an answer"):
+            DeviceStore(board, "/w", patience_s=0).put_file(b"x", "x", deadline=deadline())
 
 
 def test_through_a_transport_whose_link_breaks(tmp_path, data):

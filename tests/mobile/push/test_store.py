@@ -13,8 +13,7 @@ import pytest
 
 from mobile.deadline import Deadline
 from mobile.errors import ConfigError, EdgewiseError, NoSpaceOnDevice, RemoteFileError, TransportError, UsageError
-from mobile.push import DeviceStore
-from mobile.push import scripts
+from mobile.push import DeviceStore, scripts
 from mobile.push.device import available_bytes
 from mobile.transports.base import Completed
 from mobile.transports.fake import FakeTransport, run_locally
