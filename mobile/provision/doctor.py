@@ -85,10 +85,10 @@ class _Doctor:
             return
         done = self._transport.run(["sh", "-c", scripts.NOISE], deadline=self._deadline.sooner(30))
         if done.stdout:
-            first = done.stdout.decode("utf-8", "replace").strip().splitlines()
+            first = (done.stdout.decode("utf-8", "replace").strip().splitlines() or [""])[0][:80]
             self._seen.warning(
                 "login shell",
-                f"prints {first[0][:80] if first else str()!r} before every command: edgewise passes over it, scp may not",
+                f"prints {first!r} before every command: edgewise passes over it, scp may not",
                 "let the shell's start-up file print only where [ -t 1 ]",
             )
         else:

@@ -10,7 +10,7 @@ from mobile.errors import SetupError
 from mobile.provision import scripts
 from mobile.provision.layers import Layer
 from mobile.provision.runtime import FILE_NAME, FOLDER_NAME, Record
-from mobile.transports.base import Progress, Transport
+from mobile.transports.base import Transport
 from mobile.transports.refusals import refusal
 
 if TYPE_CHECKING:
@@ -35,12 +35,13 @@ def put_layer(
     layer: Layer,
     python: str | None,
     deadline: Deadline,
-    progress: Progress | None = None,
+    *,
+    replace: bool = False,
 ) -> str:
-    """The path of the layer's folder, once it is there whole. It is not looked at whether it was there before."""
-    archive = store.put_file(layer.archive, f"{layer.name}.tar.gz", deadline=deadline, progress=progress)
+    """The path of the layer's folder, once it is there whole. With ``replace``, one that is there is put anew."""
+    archive = store.put_file(layer.archive, f"{layer.name}.tar.gz", deadline=deadline)
     parent = f"{store.folder(deadline)}/{FOLDER_NAME}"
-    arguments = [archive, parent, layer.address, secrets.token_hex(8), python or ""]
+    arguments = [archive, parent, layer.address, secrets.token_hex(8), python or "", "1" if replace else "0"]
     done = transport.run(["sh", "-c", scripts.UNPACK, "sh", *arguments], deadline=deadline, env={"LC_ALL": "C"})
     if not done.ok:
         raise refusal(transport.name, parent, done)

@@ -91,13 +91,14 @@ SHLVL=0 "$SHELL" -c : 2>/dev/null </dev/null | head -c 400
 exit 0
 """
 
-# Arguments: archive, folder of the layers, address, a new name, Python or "". Unpacks, and shows the layer only whole.
+# Arguments: archive, folder of the layers, address, a new name, Python or "", 1 to replace one that is there. Unpacks,
+# and shows the layer only whole.
 # The last file of every archive is the mark; what an earlier attempt left for an hour goes.
 UNPACK = r"""
 archive=$1 final=$2/$3 new=$2/.new-$4 python=$5
 give_up() { rm -rf "$new"; [ -z "$1" ] || echo "$1" >&2; exit 1; }
 [ ! -d "$2" ] || find "$2" -maxdepth 1 -name '.new-*' -mmin +60 -exec rm -rf {} + 2>/dev/null
-if [ ! -f "$final/.edgewise-layer" ]; then
+if [ "$6" = 1 ] || [ ! -f "$final/.edgewise-layer" ]; then
     trap 'give_up interrupted' HUP INT TERM
     mkdir -p "$new" || give_up
     for z in 'gzip -dc' 'gunzip -c' zcat none; do ! command -v "${z%% *}" >/dev/null 2>&1 || break; done

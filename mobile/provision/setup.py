@@ -197,25 +197,32 @@ class _Setup:
         return Record(plan.kind, self._device.python, runtime, tuple(layer.address for layer in layers), versions)
 
     def _apply(self, result: SetupResult, plan: Plan, record: Record, missing: list[Layer], unchanged: bool) -> None:
+        self._send(result, plan, missing)
+        lost, errors = self._lost(record)
+        kept = [layer for layer in result.layers if layer not in missing]
+        if lost and kept:  # what lies there was damaged since: put it anew, once
+            self._send(result, plan, kept, replace=True)
+            lost, errors = self._lost(record)
+        check_loaded(self._device.name, lost, errors)
+        if not unchanged:
+            put_record(self._transport, self._store, record, self._deadline)
+        result.state = "done" if result.sent_bytes or not unchanged else "nothing-to-do"
+
+    def _send(self, result: SetupResult, plan: Plan, layers: list[Layer], *, replace: bool = False) -> None:
         interpreter = plan.python.path if plan.python is not None else None
-        for one in missing:
-            self._say(f"sending {one.name}, {megabytes(one.archive_bytes)}")
-            put_layer(self._transport, self._store, one, interpreter, self._deadline)
+        for one in layers:
+            again = " again" if replace else ""
+            self._say(f"sending {one.name}{again}, {megabytes(one.archive_bytes)}")
+            put_layer(self._transport, self._store, one, interpreter, self._deadline, replace=replace)
             result.sent_bytes += one.archive_bytes
+
+    def _lost(self, record: Record) -> tuple[list[str], dict[str, str]]:
+        """The runtimes of the record that do not load there, and why."""
         self._say("checking that the runtimes load there")
-        runtime = record.runtime
-        found = installed(
-            self._transport, runtime.python, self._deadline,
-            env={**runtime.environment(), **dict(self._device.env)},
-        )  # fmt: skip
-        brought = [name for name in self._options.runtimes if _carried(name, record)]
-        lost = [name for name in brought if not found.has(name)]
-        check_loaded(self._device.name, lost, {m: e for m, e in found.errors.items() if lost or m == "python"})
-        if unchanged:
-            result.state = "nothing-to-do"
-            return
-        put_record(self._transport, self._store, record, self._deadline)
-        result.state = "done"
+        environment = {**record.runtime.environment(), **dict(self._device.env)}
+        found = installed(self._transport, record.runtime.python, self._deadline, env=environment)
+        lost = [name for name in self._options.runtimes if _carried(name, record) and not found.has(name)]
+        return lost, dict(found.errors) if lost else {}
 
 
 def _carried(runtime: str, record: Record) -> bool:

@@ -69,7 +69,9 @@ def prefill(*machines: str, phone: bool = False, runtimes=("onnxruntime",)) -> N
     for machine in machines:
         target = Target(debian.PYTHON, machine, tuple(platform_tags(machine, GLIBC)))
         request = wheels.Request(tuple(runtimes), target)
-        layer(f"wheels-{target.label}", request.key(), lambda tree, r=request: wheels.build(r, tree, deadline), deadline)
+        layer(
+            f"wheels-{target.label}", request.key(), lambda tree, r=request: wheels.build(r, tree, deadline), deadline
+        )
     if phone:
         bundle.python_layer("aarch64", "android", deadline)
 

@@ -90,7 +90,10 @@ def test_a_python_that_is_too_old_or_not_there():
 
 def test_a_runtime_whose_cpp_library_is_missing_is_explained():
     error = "ImportError: libstdc++.so.6: cannot open shared object file: No such file or directory"
-    entries = [{"name": "numpy", "version": "2", "error": None}, {"name": "onnxruntime", "version": "1", "error": error}]
+    entries = [
+        {"name": "numpy", "version": "2", "error": None},
+        {"name": "onnxruntime", "version": "1", "error": error},
+    ]
     finding = found(check_runtimes, entries, "pi")["runtime"]
     assert finding.state == "problem"
     assert "lacks the C++ library" in finding.message

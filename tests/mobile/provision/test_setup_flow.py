@@ -150,3 +150,15 @@ def test_a_board_that_is_full_is_refused_before_anything_is_sent(board, wheels):
 
 def test_the_options_are_plain_values():
     assert replace(SetupOptions(), dry_run=True) == SetupOptions(dry_run=True)
+
+
+def test_a_layer_that_was_damaged_since_is_put_anew(board, wheels):
+    first, runtime, _ = run(board, wheels)
+    folder = board.root / "work/runtimes" / first.layers[0].address
+    (folder / "onnxruntime/__init__.py").write_text("import what_is_gone\n")
+    result, after, said = run(board, wheels)
+    assert result.state == "done"
+    assert any("again" in line for line in said)
+    assert after == runtime
+    assert (folder / "onnxruntime/__init__.py").read_text() == ORT
+    assert run(board, wheels)[0].state == "nothing-to-do"

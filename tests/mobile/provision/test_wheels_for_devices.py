@@ -27,7 +27,8 @@ def folder(tmp_path):
     for tag in ("cp311-cp311-manylinux_2_28_aarch64", "cp312-cp312-manylinux_2_28_aarch64",
                 "cp311-cp311-manylinux_2_28_x86_64"):  # fmt: skip
         make_wheel(found, "onnxruntime", "1.32.0", tag, {
-            "onnxruntime/__init__.py": f"tag = {tag!r}", "onnxruntime/tools/big.py": "", "onnxruntime/capi/__init__.py": "",
+            "onnxruntime/__init__.py": f"tag = {tag!r}", "onnxruntime/tools/big.py": "",
+            "onnxruntime/capi/__init__.py": "",
         }, needs=["numpy", "protobuf"])  # fmt: skip
     for version, tag in (("2.4.6", "cp311-cp311-manylinux_2_27_aarch64.manylinux_2_28_aarch64"),
                          ("1.26.4", "cp311-cp311-manylinux2014_aarch64")):  # fmt: skip
