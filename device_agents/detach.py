@@ -14,6 +14,7 @@ from typing import Any, Callable, Dict, List, NamedTuple, Optional, Tuple
 from device_agents.failures import AgentFailure
 from device_agents.folder import LOG, STREAM, RunFolder
 from device_agents.lock import DeviceLock
+from device_agents.processes import Identity, identity
 from device_agents.spec import AgentSpec
 from device_agents.stream import Stream
 from device_agents.supervisor import EXIT_CODES, Supervisor
@@ -114,9 +115,10 @@ def _measure(
 ) -> int:
     lock, queue = DeviceLock(runs), None
     try:
-        lock.acquire(order.owner, order.jobs[0].folder.id, order.break_lock)
+        process = identity()
+        lock.acquire(process, order.owner, order.jobs[0].folder.id, order.break_lock)
         queue = _Queue(order, lock, agent_sha256, worker_argv)
-        queue.create_folders()
+        queue.create_folders(process)
     except AgentFailure as error:
         lock.release()
         os.write(answer_fd, "{} {}\n".format(error.code, error.message).encode("utf-8", "replace"))
@@ -141,9 +143,11 @@ class _Queue:
         self._worker_argv = worker_argv
         self._current: Optional[Supervisor] = None
         self._folder: Optional[RunFolder] = None
+        self._told: Optional[RunFolder] = None
         self._ended_by: Optional[str] = None
+        self._waiting = list(order.jobs)
 
-    def create_folders(self) -> None:
+    def create_folders(self, process: Identity) -> None:
         """Nothing, once each run has its folder. AgentFailure, and no folder is left, when one cannot be made."""
         # Before the first folder is seen by anybody: a signal without a handler would end us without a word.
         signal.signal(signal.SIGHUP, signal.SIG_IGN)
@@ -153,7 +157,7 @@ class _Queue:
         made: List[RunFolder] = []
         try:
             for job in self._order.jobs:
-                job.folder.create(job.spec.to_json(), job.about, self._order.owner, self._order.grace_s)
+                job.folder.create(process, job.spec.to_json(), job.about, self._order.owner, self._order.grace_s)
                 made.append(job.folder)
         except AgentFailure:
             for folder in made:
@@ -164,20 +168,19 @@ class _Queue:
     def run(self) -> int:
         """The exit code of the last run, once all are over and the lock is free."""
         code = 0
-        for index, job in enumerate(self._order.jobs):
-            if not job.folder.exists():
-                continue  # removed while it waited
-            last = index == len(self._order.jobs) - 1
-            outcome = self._one(job, last)
-            code = EXIT_CODES[outcome]
+        while self._waiting:
+            job = self._waiting.pop(0)
+            code = EXIT_CODES[self._one(job)]
         return code
 
-    def _one(self, job: Job, last: bool) -> str:
+    def _one(self, job: Job) -> str:
         outcome, problem = "stopped", None
+        if not job.folder.exists():  # somebody took it away
+            return outcome
         if self._ended_by is None and not job.folder.stop_asked():
             self._lock.now_at(job.folder.id)
             outcome, problem = self._supervise(job)
-        if last:
+        if not self._waiting:
             self._lock.release()  # before the word: who reads it may start the next run at once
         job.folder.finish(outcome, EXIT_CODES[outcome], problem)
         return outcome
@@ -206,8 +209,14 @@ class _Queue:
 
     def _look(self) -> None:
         supervisor, folder = self._current, self._folder
-        if supervisor is not None and folder is not None and folder.stop_asked():
+        if supervisor is not None and folder is not None and folder.stop_asked() and self._told is not folder:
+            self._told = folder  # a second stop would not wait for the invocation in hand
             supervisor.stop("a stop was asked for")
+        for job in list(self._waiting):
+            if job.folder.stop_asked():
+                with contextlib.suppress(ValueError):  # a second signal, in the midst of the first, was faster
+                    self._waiting.remove(job)
+                job.folder.finish("stopped", EXIT_CODES["stopped"])
 
     def _end_all(self, name: str) -> None:
         self._ended_by = name

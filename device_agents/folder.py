@@ -25,7 +25,7 @@ import shutil
 from typing import Any, Dict, List, Optional
 
 from device_agents.failures import AgentFailure
-from device_agents.processes import age_s, identity, is_alive, moment, same_boot
+from device_agents.processes import Identity, age_s, is_alive, moment, same_boot
 
 MAX_DOCUMENT_BYTES = 4 * 1024 * 1024
 RUN_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}\Z")
@@ -54,16 +54,17 @@ class RunFolder:
         self.path = os.path.join(runs, run_id)
         self._runs = runs
 
-    def create(self, spec: Document, about: Document, owner: Document, grace_s: Optional[float]) -> None:
+    def create(
+        self, process: Identity, spec: Document, about: Document, owner: Document, grace_s: Optional[float]
+    ) -> None:
         """Nothing, once the folder is there with spec and process. AgentFailure when it is there already."""
         new = os.path.join(self._runs, ".{}.new".format(self.id))
         try:
             os.makedirs(self._runs, exist_ok=True)
             shutil.rmtree(new, ignore_errors=True)
             os.mkdir(new)
-            process = {"process": identity(), "began": moment()}
             _write(os.path.join(new, SPEC), {"spec": spec, "about": about, "owner": owner, "grace_s": grace_s})
-            _write(os.path.join(new, PROCESS), process)
+            _write(os.path.join(new, PROCESS), {"process": process, "began": moment()})
             for name, size_bytes in ((READER, 0), (RESERVE, RESERVE_BYTES)):
                 with open(os.path.join(new, name), "wb") as file:
                     file.write(bytes(size_bytes))

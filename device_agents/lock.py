@@ -14,7 +14,7 @@ import time
 from typing import Any, Dict, Optional
 
 from device_agents.failures import AgentFailure
-from device_agents.processes import age_s, identity, is_alive, moment
+from device_agents.processes import Identity, age_s, is_alive, moment
 
 FILE = "lock"
 MAX_TEXT_BYTES = 65_536
@@ -35,8 +35,8 @@ class DeviceLock:
         self._path = os.path.join(folder, FILE)
         self._fd: Optional[int] = None
 
-    def acquire(self, owner: Dict[str, Any], run: str, break_it: bool = False) -> None:
-        """Nothing, once we hold it. AgentFailure "busy" that names owner and age when somebody else does.
+    def acquire(self, process: Identity, owner: Dict[str, Any], run: str, break_it: bool = False) -> None:
+        """Nothing, once we, ``process``, hold it. AgentFailure "busy" that names owner and age when somebody else does.
 
         With ``break_it`` the holder's run is ended first (it keeps what it has measured).
         """
@@ -50,7 +50,7 @@ class DeviceLock:
         if fd is None:
             raise AgentFailure("busy", refusal(self.holder()))
         self._fd = fd
-        self._write({"process": identity(), "owner": owner, "run": run, "since": moment()})
+        self._write({"process": process, "owner": owner, "run": run, "since": moment()})
 
     def now_at(self, run: str) -> None:
         """Nothing; the text names the run that is being measured now."""

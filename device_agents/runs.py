@@ -62,15 +62,20 @@ def stop(folder: RunFolder, wait_s: float) -> bool:
     """
     if not folder.exists():
         return True
-    if folder.state() not in ENDED:
-        folder.ask_to_stop()
-        _wake(folder)
+    ask_to_stop(folder)
     end = time.monotonic() + wait_s
     while folder.state() not in ENDED:
         if time.monotonic() >= end:
             return _kill(folder)
         time.sleep(STOP_TICK_S)
     return True
+
+
+def ask_to_stop(folder: RunFolder) -> None:
+    """Nothing; the run, if there is one and it goes on or waits, ends soon."""
+    if folder.exists() and folder.state() not in ENDED:
+        folder.ask_to_stop()
+        _wake(folder)
 
 
 def remove(folder: RunFolder) -> None:

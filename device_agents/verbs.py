@@ -1,6 +1,7 @@
 """The verbs about runs, as the command line calls them: arguments in, JSON or a stream out, an exit code."""
 
 import argparse
+import contextlib
 from typing import Callable, Dict, Optional
 
 from device_agents import records, runs
@@ -45,6 +46,9 @@ def _runs(options: argparse.Namespace, stream_fd: Optional[int]) -> int:
 
 
 def _stop(options: argparse.Namespace, stream_fd: Optional[int]) -> int:
+    for run_id in options.ids:  # all at once: else the second begins when the first has ended
+        with contextlib.suppress(AgentFailure, OSError):  # said below
+            runs.ask_to_stop(RunFolder(options.runs, run_id))
     return _each(options, stream_fd, lambda folder: runs.stop(folder, options.wait))
 
 

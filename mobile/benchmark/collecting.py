@@ -199,6 +199,9 @@ class _DeviceCollection:
 
     def _collect_all(self, line: Line[Progress | Outcome], session: DeviceSession, remotes: list[RemoteRun]) -> None:
         self._total = len(remotes)
+        going_on = [remote.id for remote in remotes if not remote.over]
+        if self._manner.stop and going_on:
+            session.stop(*going_on)
         for index, remote in enumerate(remotes):
             line.check()
             if not remote.over and not self._manner.wait and not self._manner.stop:
@@ -216,8 +219,6 @@ class _DeviceCollection:
             session.forget(remote.id)
             self._started.end(remote.id)
             return self._store.get(remote.id)
-        if self._manner.stop and not remote.over:
-            session.stop(remote.id)
 
         def on_record(record: dict[str, Any]) -> None:
             state = state_of(record)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import threading
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from device_agents import records
 from device_agents.records import SchemaError, decode
@@ -36,11 +36,60 @@ FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.2, 3.0
 ATTEMPT_S = 30.0  # beside FOLLOW_S, for connecting and for starting an interpreter on a slow board
 FOREVER = (AuthenticationFailed, RemoteFileError, DeadlineExceeded)  # another attempt would end the same
 
+T = TypeVar("T")
 OnRecord = Callable[[dict[str, Any]], None]
 
 
 class Interrupted(KeyboardInterrupt):
     """Somebody else in this program asked us to stop; transports treat it as Ctrl-C."""
+
+
+class Patience:
+    """Waits for a link that has broken, for ``reconnect_s`` seconds from the first trouble on."""
+
+    def __init__(self, reconnect_s: float, stopping: threading.Event | None) -> None:
+        self.reconnect_s = reconnect_s
+        self._stopping = stopping or threading.Event()
+        self._lost: Deadline | None = None
+        self._pause_s = FIRST_PAUSE_S
+
+    @property
+    def strained(self) -> bool:
+        """True while the link is in trouble."""
+        return self._lost is not None
+
+    def check(self) -> None:
+        """Nothing, or Interrupted."""
+        if self._stopping.is_set():
+            raise Interrupted
+
+    def relax(self) -> None:
+        """Nothing; the link works."""
+        self._lost, self._pause_s = None, FIRST_PAUSE_S
+
+    def wait(self) -> bool:
+        """True after a pause, to try again; False when the time is over."""
+        self._lost = self._lost or Deadline(self.reconnect_s)
+        if self._lost.expired():
+            return False
+        self._stopping.wait(min(self._pause_s, self._lost.remaining_s()))
+        self._pause_s = min(self._pause_s * 2, LONGEST_PAUSE_S)
+        self.check()
+        return True
+
+    def insist(self, act: Callable[[], T]) -> T:
+        """What ``act`` gives, tried again while the link is broken; its own error when it does not come back."""
+        while True:
+            try:
+                result = act()
+            except FOREVER:
+                raise
+            except TransportError:
+                if not self.wait():
+                    raise
+            else:
+                self.relax()
+                return result
 
 
 class _Damaged(AgentError):
@@ -62,11 +111,8 @@ class Follower:
         self._agent = agent
         self._run_id = run_id
         self._on_record = on_record
-        self._reconnect_s = reconnect_s
-        self._stopping = stopping or threading.Event()
+        self._patience = Patience(reconnect_s, stopping)
         self._offset = 0
-        self._lost: Deadline | None = None
-        self._pause_s = FIRST_PAUSE_S
 
     def follow(self, deadline: Deadline, order: dict[str, Any] | None = None) -> int:
         """How the stream ended: STREAM_WHOLE, STREAM_CRASHED, NOT_STARTED (it says why) or NO_SUCH_RUN.
@@ -75,7 +121,7 @@ class Follower:
         """
         starting = order is not None
         while True:
-            self._check()
+            self._patience.check()
             reader = LineReader(self._on_line)
             try:
                 completed = self._read(reader, deadline, order if starting else None)
@@ -98,18 +144,18 @@ class Follower:
             elif code != records.STREAM_GOES_ON:
                 return code
             else:
-                self._lost = None
+                self._patience.relax()
                 starting = False
 
     def start(self, order: dict[str, Any], deadline: Deadline) -> None:
         """Nothing, once the device has begun, and goes on without us. RunFailure when it refuses."""
         refusals: list[dict[str, Any]] = []
         while True:
-            self._check()
+            self._patience.check()
             reader = LineReader(lambda line: refusals.append(decode(line)))
             stdin = json.dumps(order, allow_nan=False).encode("utf-8")
             try:
-                if self._lost is not None and self._agent.ask("runs", self._run_id).get("runs"):
+                if self._patience.strained and self._agent.ask("runs", self._run_id).get("runs"):
                     return  # the link broke after the device had heard of it
                 limit = deadline.sooner(ATTEMPT_S + ATTEMPT_S)
                 completed = self._agent.call("start", deadline=limit, stdin=stdin, on_stdout=reader.feed)
@@ -151,7 +197,7 @@ class Follower:
         return completed.exit_code
 
     def _on_line(self, line: bytes) -> None:
-        self._check()
+        self._patience.check()
         try:
             record = decode(line)
         except SchemaError as error:
@@ -168,20 +214,12 @@ class Follower:
     def _account(self, reader: LineReader) -> None:
         self._offset += reader.whole_bytes
         if reader.whole_bytes:
-            self._lost, self._pause_s = None, FIRST_PAUSE_S
+            self._patience.relax()
 
     def _wait_for_the_link(self, error: TransportError | AgentError) -> None:
         """Nothing, after a pause; LinkLost when the time for reconnecting is over."""
-        if self._lost is None:
-            self._lost = Deadline(self._reconnect_s)
-        if self._lost.expired():
+        if not self._patience.wait():
             raise LinkLost(
-                f"{error.message}; not back within {self._reconnect_s:g} s, the run is still on the device",
+                f"{error.message}; not back within {self._patience.reconnect_s:g} s, the run is still on the device",
                 hint=f"`edgewise attach {self._run_id}` collects it",
             ) from error
-        self._stopping.wait(min(self._pause_s, self._lost.remaining_s()))
-        self._pause_s = min(self._pause_s * 2, LONGEST_PAUSE_S)
-
-    def _check(self) -> None:
-        if self._stopping.is_set():
-            raise Interrupted

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from device_agents import records
 from device_agents.records import decode
 from mobile.benchmark.agent import DeviceAgent, names, owner
-from mobile.benchmark.follow import RECONNECT_S, Follower, Interrupted, OnRecord
+from mobile.benchmark.follow import RECONNECT_S, Follower, Interrupted, OnRecord, Patience
 from mobile.benchmark.lines import LineReader
 from mobile.benchmark.models import Model
 from mobile.benchmark.options import BenchOptions
@@ -131,7 +131,7 @@ class DeviceSession:
         forgets it: what it raises leaves the run on the device. LinkLost too leaves it there, for `attach`.
         """
         plan = plan or new_plan(model, options)
-        spec = self._spec(plan, deadline)
+        spec = Patience(self._reconnect_s, self._stopping).insist(lambda: self._spec(plan, deadline))
         remote = RemoteRun.planned(plan.run_id, plan.created_utc, self.device, model.ref, spec)
         order = self._order([remote], f"bench {model.ref.name}", self._grace_s())
         limit_s = options.load_timeout_s + options.max_duration_s + options.hang_timeout_s + START_ALLOWANCE_S
