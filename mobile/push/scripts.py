@@ -1,7 +1,8 @@
 """What the store asks of a device, in POSIX shell: coreutils, busybox, toybox and macOS all understand it.
 
-Data comes in as arguments and never becomes part of a script. No program is asked to read a part of a pipe: toybox's
-`head` takes more than it gives on, and its `dd` may be missing. `head -c` is for files, and a stream is read to its end.
+Data comes in as arguments and never becomes part of a script. No program is asked to read a part of a pipe:
+toybox's `head` takes more than it gives on, and its `dd` may be missing. `head -c` is for files only, and a stream is
+read to its end.
 """
 
 from __future__ import annotations
@@ -276,8 +277,8 @@ LIST = """
 find "$1" -type f -exec sh -c 'for f; do printf "%s %s\\0" "$(($(wc -c <"$f")))" "$f"; done' sh {} +
 """
 
-# Arguments: incoming folder, 1 to remove cut pushes from it at once, the store's folder, then the files to remove, with the folders that
-# become empty by it. What has lain in the incoming folder for more than a day is what is left of a push that was cut.
+# Arguments: incoming folder, 1 to remove cut pushes from it at once, the store's folder, then the files to remove, with
+# the folders that become empty by it. What has lain in the incoming folder for more than a day goes in any case.
 PRUNE = f"""
 if [ -d "$1" ]; then
     find "$1" -type f -mtime +0 -exec rm -f {{}} +
