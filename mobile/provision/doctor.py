@@ -14,7 +14,7 @@ from mobile.provision.findings import Examination, Finding
 from mobile.provision.plan import explain, megabytes
 from mobile.provision.probe import DeviceProbe, probe
 from mobile.provision.reach import check_way
-from mobile.provision.runtime import DeviceRuntime, read, runtime_for
+from mobile.provision.runtime import DEFAULT_PYTHON, DeviceRuntime, read, runtime_for
 
 if TYPE_CHECKING:
     from mobile.inventory import Device
@@ -231,7 +231,7 @@ def check_memory(seen: Examination, found: DeviceProbe) -> None:
 def check_python(seen: Examination, found: DeviceProbe, device: Device) -> bool:
     """Whether the inventory's Python can start the agent; for devices that were not set up."""
     next_step = _SETUP.format(device.name)
-    if device.transport == "local" and device.python == "python3":
+    if device.transport == "local" and device.python == DEFAULT_PYTHON:
         seen.ok("python", "the one that runs edgewise")
         return True
     asked = next((python for python in found.pythons if _is(python.path, device.python)), None)

@@ -17,7 +17,7 @@ FILE_NAME = "runtime.json"
 FOLDER_NAME = "runtimes"
 SCHEMA_MAJOR = 1
 _LIMIT_BYTES = 256 * 1024
-_DEFAULT_PYTHON = "python3"
+DEFAULT_PYTHON = "python3"
 
 # Argument: the working folder. Answers the names of the layers that are there, a line "=", then runtime.json.
 READ = """
@@ -108,7 +108,7 @@ def runtime_for(transport: Transport, store: Store, device: Board, deadline: Dea
 
     On this machine it is the Python that runs edgewise, which has the runtimes; unless the inventory names another.
     """
-    if device.transport == "local" and device.python == _DEFAULT_PYTHON:
+    if device.transport == "local" and device.python == DEFAULT_PYTHON:
         return DeviceRuntime([sys.executable])
     found = read(transport, store, deadline)
     record = found.record

@@ -74,7 +74,9 @@ say df "$(df -Pk "$d" 2>/dev/null | tail -n 1)"
 shell=/bin/sh
 [ ! -x /system/bin/sh ] || shell=/system/bin/sh
 t=$1/.edgewise-probe-$$
-place() { mkdir -p "$1" && printf '#!%s\nexit 0\n' "$shell" >"$t" && [ -s "$t" ] && chmod 700 "$t" && echo ok; }
+place() {  # through cat: a shell's own printf has no words for a full disk
+    mkdir -p "$1" && printf '#!%s\nexit 0\n' "$shell" | cat >"$t" && [ -s "$t" ] && chmod 700 "$t" && echo ok
+}
 say write "$(place "$1" 2>&1)"
 [ ! -f "$t" ] || say exec "$( ("$t" && echo ok) 2>&1)"
 rm -f "$t" 2>/dev/null
@@ -92,12 +94,14 @@ exit 0
 """
 
 # Arguments: archive, folder of the layers, address, a new name, Python or "", 1 to replace one that is there. Unpacks,
-# and shows the layer only whole.
-# The last file of every archive is the mark; what an earlier attempt left for an hour goes.
+# and shows the layer only whole: the last file of every archive is the mark. The name of what is being unpacked ends with
+# the process that does it; where that is gone, it was cut, and what it left goes.
 UNPACK = r"""
-archive=$1 final=$2/$3 new=$2/.new-$4 python=$5
+archive=$1 final=$2/$3 new=$2/.new-$4-$$ python=$5
 give_up() { rm -rf "$new"; [ -z "$1" ] || echo "$1" >&2; exit 1; }
-[ ! -d "$2" ] || find "$2" -maxdepth 1 -name '.new-*' -mmin +60 -exec rm -rf {} + 2>/dev/null
+for old in "$2"/.new-*; do
+    [ ! -d "$old" ] || kill -0 "${old##*-}" 2>/dev/null || rm -rf "$old"
+done
 if [ "$6" = 1 ] || [ ! -f "$final/.edgewise-layer" ]; then
     trap 'give_up interrupted' HUP INT TERM
     mkdir -p "$new" || give_up

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -15,7 +16,7 @@ from mobile.provision.install import check_loaded, needed_bytes, place, put_laye
 from mobile.provision.layers import Layer, layer
 from mobile.provision.plan import RUNTIMES, Installed, Plan, check_fit, decide, megabytes
 from mobile.provision.probe import DeviceProbe, probe
-from mobile.provision.runtime import DeviceRuntime, Record, read
+from mobile.provision.runtime import DEFAULT_PYTHON, DeviceRuntime, Record, read
 from mobile.provision.tags import Target, platform_tags, target_of
 from mobile.provision.verify import installed
 
@@ -105,11 +106,13 @@ class _Setup:
 
     def run(self) -> SetupResult:
         self._say("looking at the device")
+        if self._device.transport == "local" and self._device.python == DEFAULT_PYTHON:
+            return self._own_machine()
         folder = self._store.folder(self._deadline)
         seen = probe(self._transport, folder, self._device.python, self._deadline)
         have = self._installed(seen)
         plan = decide(seen, have, self._options.runtimes, vendor_wheels=self._options.wheels is not None)
-        layers = self._build(seen, plan)
+        plan, layers = self._prepare(seen, plan, have)
         before = read(self._transport, self._store, self._deadline)
         missing = [layer for layer in layers if layer.address not in before.layers]
         runtimes = plan.runtimes if plan.kind != "installed" else self._options.runtimes
@@ -131,10 +134,29 @@ class _Setup:
         result.duration_s = time.monotonic() - self._began
         return result
 
+    def _own_machine(self) -> SetupResult:
+        """This machine runs models with the Python that runs edgewise, which has the runtimes."""
+        have = installed(self._transport, [sys.executable], self._deadline)
+        return SetupResult(
+            self._device.name, "nothing-to-do", "installed", "the Python that runs edgewise has them",
+            [sys.executable], dict(have.versions), duration_s=time.monotonic() - self._began,
+        )  # fmt: skip
+
     def _installed(self, seen: DeviceProbe) -> Installed:
         if seen.python is None:
             return Installed()
         return installed(self._transport, [seen.python.path], self._deadline, env=dict(self._device.env))
+
+    def _prepare(self, seen: DeviceProbe, plan: Plan, have: Installed) -> tuple[Plan, list[Layer]]:
+        """The plan and its layers; where "all" was asked and the device has one runtime of its own, that is enough."""
+        try:
+            return plan, self._build(seen, plan)
+        except SetupError as error:
+            own = [runtime for runtime in self._options.runtimes if have.has(runtime)]
+            if plan.kind != "wheels" or not own or not self._options.any_will_do:
+                raise
+            note = f"{' and '.join(plan.runtimes)} cannot be brought: {error.message}"
+            return Plan("installed", f"it has {' and '.join(own)}", plan.python, notes=(note,)), []
 
     def _build(self, seen: DeviceProbe, plan: Plan) -> list[Layer]:
         """The layers of the plan, from the host's cache or built into it; an interpreter first."""

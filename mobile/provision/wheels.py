@@ -125,7 +125,17 @@ def download(request: Request, wanted: Sequence[str], folder: Path, deadline: De
         arguments += ["--platform", platform]
     constraints = folder / "constraints.txt"
     constraints.write_text("".join(f"{name}=={version}\n" for name, version in request.present))
-    arguments += ["--constraint", str(constraints), *wanted]
+    constrained = [*arguments, "--constraint", str(constraints), *wanted]
+    try:
+        _pip_download(request, constrained, deadline)
+    except ToolFailed:
+        if not request.present:
+            raise
+        # The device's numpy may be in no registry. It is there, so what needs it can be fetched alone.
+        _pip_download(request, [*arguments, "--no-deps", *wanted], deadline)
+
+
+def _pip_download(request: Request, arguments: Sequence[str], deadline: Deadline) -> None:
     if request.folder is not None:
         try:
             tool([*pip(), *arguments, "--no-index"], deadline)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from types import SimpleNamespace
 
@@ -147,6 +148,15 @@ def test_a_half_layer_of_that_name_is_replaced(board, store, a_layer):
     put_layer(board, store, a_layer, None, Deadline(30))
     assert not (half / "old").exists()
     assert (half / "bin/run").exists()
+
+
+def test_what_a_cut_left_goes_and_what_is_under_way_stays(board, store, a_layer):
+    folder = board.root / "work/runtimes"
+    gone, alive = folder / ".new-0123-4194399", folder / f".new-0123-{os.getpid()}"
+    for path in (gone, alive):
+        path.mkdir(parents=True)
+    put_layer(board, store, a_layer, None, Deadline(30))
+    assert (gone.exists(), alive.exists()) == (False, True)
 
 
 def test_an_archive_that_is_not_whole_leaves_nothing(board, store, a_layer, tmp_path, monkeypatch):

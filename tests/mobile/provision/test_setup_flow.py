@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from dataclasses import replace
 
@@ -14,6 +15,7 @@ from mobile.provision import runtime_for
 from mobile.provision.setup import SetupOptions, _Setup
 from mobile.push import DeviceStore
 from mobile.transports.fake import FakeTransport, run_locally
+from tests.support.cli import edgewise, edgewise_json
 from tests.support.provision import make_wheel
 
 ORT = "def get_available_providers():\n    return ['FakeExecutionProvider']\n__version__ = '9.9'\n"
@@ -114,6 +116,20 @@ def test_a_board_with_its_own_runtime_is_left_alone(board, wheels, tmp_path):
     assert run(board, None, device={"env": {"PYTHONPATH": str(site)}})[0].state == "nothing-to-do"
 
 
+def test_of_all_runtimes_one_that_the_board_has_is_enough(board, wheels, tmp_path):
+    """As on a Jetson with its own onnxruntime, on a host without internet."""
+    site = tmp_path / "site"
+    for name, body in (("numpy", NUMPY), ("onnxruntime", ORT)):
+        (site / name).mkdir(parents=True)
+        (site / name / "__init__.py").write_text(body)
+    env = {"env": {"PYTHONPATH": str(site)}}
+    result, _, _ = run(board, None, device=env, runtimes=("onnxruntime", "litert"), any_will_do=True)
+    assert (result.state, result.kind) == ("done", "installed")
+    assert result.notes[0].startswith("litert cannot be brought:")
+    with pytest.raises(SetupError):
+        run(board, None, device=env, runtimes=("onnxruntime", "litert"), any_will_do=False)
+
+
 def test_of_all_runtimes_one_that_exists_is_enough(board, wheels):
     result, _, said = run(board, wheels, runtimes=("onnxruntime", "litert"), any_will_do=True)
     assert result.state == "done"
@@ -162,3 +178,22 @@ def test_a_layer_that_was_damaged_since_is_put_anew(board, wheels):
     assert after == runtime
     assert (folder / "onnxruntime/__init__.py").read_text() == ORT
     assert run(board, wheels)[0].state == "nothing-to-do"
+
+
+def test_this_machine_needs_no_setup(tmp_path):
+    document = edgewise_json("setup", "local", cwd=tmp_path)
+    (done,) = document["devices"]
+    assert (done["state"], done["kind"], done["layers"]) == ("nothing-to-do", "installed", [])
+    assert "onnxruntime" in done["runtimes"]
+
+
+def test_the_command_lists_what_failed_beside_what_did_not(tmp_path):
+    (tmp_path / "devices.yaml").write_text("devices: {gone: {host: no-such-host.invalid}}\n")
+    done = edgewise("setup", "gone", "local", "--json", cwd=tmp_path)
+    assert done.returncode == 3
+    gone, local = json.loads(done.stdout)["devices"]
+    assert (gone["state"], local["state"]) == ("failed", "nothing-to-do")
+    assert "does not resolve" in gone["error"]["message"]
+    table = edgewise("setup", "gone", cwd=tmp_path)
+    assert table.returncode == 3
+    assert "does not resolve" in table.stdout

@@ -68,6 +68,10 @@ def test_a_numpy_of_the_device_is_kept_and_the_others_fit_it(tmp_path, folder):
     assert not (tmp_path / "t/numpy").exists()
 
 
+def test_a_numpy_of_the_device_that_no_registry_has_is_kept_too(tmp_path, folder):
+    assert build(tmp_path / "t", folder, "onnxruntime", present=(("numpy", "1.13.3"),)) == {"onnxruntime": "1.32.0"}
+
+
 def test_a_vendors_wheel_comes_first(tmp_path, folder):
     make_wheel(folder, "onnxruntime_gpu", "1.18.0", "cp311-cp311-linux_aarch64",
                {"onnxruntime/__init__.py": "vendor = 1"}, needs=["numpy"])  # fmt: skip
