@@ -264,6 +264,8 @@ def _handshake(pipe: _Pipe, device: str, where: str, limit: Deadline, deadline: 
     """The features that the device names, once it has let us in."""
     try:
         return _log_in(pipe, device, where, limit)
+    except TransportError:  # is an OSError too
+        raise
     except TimeoutError as error:
         deadline.check(f"{device}: connecting")
         raise DeviceUnreachable(

@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+import base64
 import os
+import socket
+import struct
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from mobile.errors import ConfigError
 
+if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
+
+_KEY_BITS = 2048  # phones know no other length
 HASH_BYTES = 20  # the token that is signed has the length of a SHA-1 hash
 
 
@@ -21,10 +29,10 @@ class AdbKey:
 
     def sign(self, token: bytes) -> bytes:
         """The signature of a token of HASH_BYTES, PKCS #1 v1.5 with SHA-1's prefix, as adbd checks it."""
-        from adb_shell.auth.sign_cryptography import CryptographySigner
+        from cryptography.hazmat.primitives import hashes
+        from cryptography.hazmat.primitives.asymmetric import padding, utils
 
-        signature: bytes = CryptographySigner(str(self.path)).Sign(token)
-        return signature
+        return _private(self.path).sign(token, padding.PKCS1v15(), utils.Prehashed(hashes.SHA1()))  # noqa: S303
 
 
 def adb_keys() -> list[AdbKey]:
@@ -55,15 +63,24 @@ def _vendor_keys() -> list[Path]:
 
 
 def _key(path: Path) -> AdbKey:
-    from adb_shell.auth.keygen import write_public_keyfile
+    from adb_shell.auth.keygen import encode_pubkey
 
-    public = path.with_name(path.name + ".pub")
     try:
-        if not public.is_file():
-            write_public_keyfile(str(path), str(public))
-        return AdbKey(path, public.read_bytes().strip())
-    except (OSError, ValueError, TypeError) as error:
+        _private(path)
+        public = base64.b64encode(encode_pubkey(str(path)))
+    except (OSError, ValueError, TypeError, struct.error) as error:
         raise ConfigError(f"cannot use the adb key {path}: {error}") from error
+    return AdbKey(path, public + b" edgewise@" + socket.gethostname().encode("utf-8"))
+
+
+def _private(path: Path) -> RSAPrivateKey:
+    from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
+    from cryptography.hazmat.primitives.serialization import load_pem_private_key
+
+    key = load_pem_private_key(path.read_bytes(), password=None)
+    if not isinstance(key, RSAPrivateKey) or key.key_size != _KEY_BITS:
+        raise ValueError(f"not an RSA key of {_KEY_BITS} bits")
+    return key
 
 
 def _make(path: Path) -> None:
@@ -76,7 +93,6 @@ def _make(path: Path) -> None:
             made = Path(folder) / "adbkey"
             keygen(str(made))
             made.chmod(0o600)
-            made.with_name("adbkey.pub").unlink()  # made again from whichever private key stays
             _claim(made, path)
     except OSError as error:
         raise ConfigError(f"cannot make an adb key in {path.parent}: {error.strerror}") from error

@@ -12,6 +12,8 @@ import shutil
 import socket
 import subprocess
 import time
+from collections.abc import Callable
+from typing import TypeVar
 
 from mobile.deadline import Deadline
 from mobile.errors import AuthenticationFailed, ConfigError, DeviceUnreachable, TransportError
@@ -21,6 +23,8 @@ from mobile.transports.sockets import CONNECT_LIMIT_S
 DEFAULT_PORT = 5037
 _RECEIVE_BYTES = 1024 * 1024
 _START_S = 15.0
+
+T = TypeVar("T")
 
 
 def server_address() -> tuple[str, int]:
@@ -85,7 +89,7 @@ class ServerLink:
         limit = deadline.sooner(CONNECT_LIMIT_S)
         with contextlib.closing(self._connect(limit, start=True)) as connected:
             self._ask(connected, f"{prefix}:features", limit)
-            features = _exactly(connected, int(_exactly(connected, 4, limit), 16), limit)
+            features = self._talk(lambda: _counted(connected, limit), limit)
         self.features = frozenset(features.decode("ascii", "replace").split(","))
 
     def open(self, service: bytes, deadline: Deadline) -> ServerStream:
@@ -129,15 +133,23 @@ class ServerLink:
         words = request.encode("ascii") if isinstance(request, str) else request
         if len(words) > 0xFFFF:
             raise TransportError(f"{self._device}: a request of {len(words)} bytes, the adb server takes 65535")
-        try:
+
+        def talk() -> bytes | None:
             connected.settimeout(max(0.01, min(CONNECT_LIMIT_S, deadline.remaining_s())))
             connected.sendall(b"%04x" % len(words) + words)
             answer = _exactly(connected, 4, deadline)
-            if answer == b"OKAY":
-                return
-            if answer != b"FAIL":
+            if answer not in (b"OKAY", b"FAIL"):
                 raise ValueError(answer)
-            said = _exactly(connected, int(_exactly(connected, 4, deadline), 16), deadline).decode("utf-8", "replace")
+            return None if answer == b"OKAY" else _counted(connected, deadline)
+
+        said = self._talk(talk, deadline)
+        if said is not None:
+            raise self._refused(said.decode("utf-8", "replace"))
+
+    def _talk(self, talk: Callable[[], T], deadline: Deadline) -> T:
+        """What the talk with the server returns; its failures in our words."""
+        try:
+            return talk()
         except (ValueError, EOFError) as error:
             raise DeviceUnreachable(
                 f"{self._device}: what answers at port {server_address()[1]} is no adb server"
@@ -145,7 +157,6 @@ class ServerLink:
         except OSError as error:
             deadline.check(f"{self._device}: asking the adb server")
             raise DeviceUnreachable(f"{self._device}: the adb server does not answer: {error}") from error
-        raise self._refused(said)
 
     def _refused(self, said: str) -> TransportError:
         """The one place where the adb server's words become our errors."""
@@ -170,6 +181,10 @@ class ServerLink:
                 f"{self._device}: several phones are connected", hint="set `serial` to one that `adb devices` shows"
             )
         return TransportError(f"{self._device}: the adb server refuses: {line}")
+
+
+def _counted(connected: socket.socket, deadline: Deadline) -> bytes:
+    return _exactly(connected, int(_exactly(connected, 4, deadline), 16), deadline)
 
 
 def _exactly(connected: socket.socket, size: int, deadline: Deadline) -> bytes:

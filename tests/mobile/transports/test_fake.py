@@ -10,10 +10,10 @@ from mobile.deadline import Deadline
 from mobile.errors import DeadlineExceeded, DeviceUnreachable, TransportError
 from mobile.transports import Completed
 from mobile.transports.fake import FakeTransport, Faults, answers, run_locally
-from tests.contracts.transport import Board, TransportContract
+from tests.contracts.transport import Board, Brief
 
 
-class TestFake(TransportContract):
+class TestFake(Brief):
     @pytest.fixture
     def board(self, tmp_path):
         root = tmp_path / "root"

@@ -13,7 +13,7 @@ from mobile.deadline import Deadline
 from mobile.errors import DeadlineExceeded, RemoteFileError
 from mobile.transports import process
 from mobile.transports.local import LocalTransport
-from tests.contracts.transport import Board, TransportContract, assert_all_end, sh
+from tests.contracts.transport import Board, Brief, TransportContract, assert_all_end, sh
 
 
 class TestLocal(TransportContract):
@@ -22,7 +22,7 @@ class TestLocal(TransportContract):
         return Board(open=lambda: LocalTransport(kill_grace_s=0.5), folder=str(tmp_path / "device"))
 
 
-class TestLocalWithoutPidFd(TransportContract):
+class TestLocalWithoutPidFd(Brief):
     """As on macOS, where the end of a process is looked for."""
 
     @pytest.fixture
