@@ -34,7 +34,6 @@ RECONNECT_S = 60.0
 FOLLOW_S = 300.0
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.2, 3.0
 ATTEMPT_S = 30.0  # beside FOLLOW_S, for connecting and for starting an interpreter on a slow board
-FOREVER = (AuthenticationFailed, RemoteFileError, DeadlineExceeded)  # another attempt would end the same
 
 T = TypeVar("T")
 OnRecord = Callable[[dict[str, Any]], None]
@@ -77,15 +76,13 @@ class Patience:
         self.check()
         return True
 
-    def insist(self, act: Callable[[], T]) -> T:
+    def insist(self, act: Callable[[], T], deadline: Deadline) -> T:
         """What ``act`` gives, tried again while the link is broken; its own error when it does not come back."""
         while True:
             try:
                 result = act()
-            except FOREVER:
-                raise
-            except TransportError:
-                if not self.wait():
+            except TransportError as error:
+                if _lasting(error, deadline) or not self.wait():
                     raise
             else:
                 self.relax()
@@ -125,11 +122,11 @@ class Follower:
             reader = LineReader(self._on_line)
             try:
                 completed = self._read(reader, deadline, order if starting else None)
-            except FOREVER:
-                raise
             except _Damaged as error:
                 return self._end_of_damaged(error)
             except TransportError as error:
+                if _lasting(error, deadline):
+                    raise
                 self._account(reader)
                 self._wait_for_the_link(error)
                 starting = False  # perhaps it was: asking for the stream tells
@@ -159,9 +156,9 @@ class Follower:
                     return  # the link broke after the device had heard of it
                 limit = deadline.sooner(ATTEMPT_S + ATTEMPT_S)
                 completed = self._agent.call("start", deadline=limit, stdin=stdin, on_stdout=reader.feed)
-            except FOREVER:
-                raise
             except TransportError as error:
+                if _lasting(error, deadline):
+                    raise
                 self._wait_for_the_link(error)
                 continue
             for record in refusals:
@@ -174,19 +171,13 @@ class Follower:
     def _read(self, reader: LineReader, deadline: Deadline, order: dict[str, Any] | None) -> Completed:
         follow_s = min(FOLLOW_S, deadline.remaining_s())
         limit = deadline.sooner(follow_s + ATTEMPT_S)
-        try:
-            if order is not None:
-                stdin = json.dumps(order, allow_nan=False).encode("utf-8")
-                return self._agent.call(
-                    "start", "--follow", f"{follow_s:.0f}", deadline=limit, stdin=stdin, on_stdout=reader.feed
-                )
-            arguments = ["--from", str(self._offset), "--follow", f"{follow_s:.0f}", self._run_id]
-            return self._agent.call("tail", *arguments, deadline=limit, on_stdout=reader.feed)
-        except DeadlineExceeded as error:
-            if deadline.expired():
-                raise
-            # Only this reading took too long: the device answers no more, but nothing has said that the link is gone.
-            raise TransportError(error.message, error.hint) from error
+        if order is not None:
+            stdin = json.dumps(order, allow_nan=False).encode("utf-8")
+            return self._agent.call(
+                "start", "--follow", f"{follow_s:.0f}", deadline=limit, stdin=stdin, on_stdout=reader.feed
+            )
+        arguments = ["--from", str(self._offset), "--follow", f"{follow_s:.0f}", self._run_id]
+        return self._agent.call("tail", *arguments, deadline=limit, on_stdout=reader.feed)
 
     def _code(self, completed: Completed) -> int | None:
         """The agent's word on the stream; None when whoever read it for us was ended before it had one."""
@@ -223,3 +214,10 @@ class Follower:
                 f"{error.message}; not back within {self._patience.reconnect_s:g} s, the run is still on the device",
                 hint=f"`edgewise attach {self._run_id}` collects it",
             ) from error
+
+
+def _lasting(error: TransportError, deadline: Deadline) -> bool:
+    """True when another attempt would end the same. A deadline that is not ours was that of one attempt only."""
+    if isinstance(error, DeadlineExceeded):
+        return deadline.expired()
+    return isinstance(error, (AuthenticationFailed, RemoteFileError, LinkLost))

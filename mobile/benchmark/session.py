@@ -131,7 +131,7 @@ class DeviceSession:
         forgets it: what it raises leaves the run on the device. LinkLost too leaves it there, for `attach`.
         """
         plan = plan or new_plan(model, options)
-        spec = Patience(self._reconnect_s, self._stopping).insist(lambda: self._spec(plan, deadline))
+        spec = Patience(self._reconnect_s, self._stopping).insist(lambda: self._spec(plan, deadline), deadline)
         remote = RemoteRun.planned(plan.run_id, plan.created_utc, self.device, model.ref, spec)
         order = self._order([remote], f"bench {model.ref.name}", self._grace_s())
         limit_s = options.load_timeout_s + options.max_duration_s + options.hang_timeout_s + START_ALLOWANCE_S

@@ -129,7 +129,7 @@ class Soak:
         if row["verdict"] != "valid":
             return "; ".join(row["reasons"])
         with DeviceSession.open(self._inventory.device(one.board)) as session:
-            kept = [run.id for run in session.runs()]
+            kept = [run.id for run in session.runs([result.runs[0].id])]
         return f"the board keeps {kept}" if kept else None
 
 
