@@ -94,8 +94,8 @@ exit 0
 """
 
 # Arguments: archive, folder of the layers, address, a new name, Python or "", 1 to replace one that is there. Unpacks,
-# and shows the layer only whole: the last file of every archive is the mark. The name of what is being unpacked ends with
-# the process that does it; where that is gone, it was cut, and what it left goes.
+# and shows the layer only whole: the last file of every archive is the mark. The name of what is being unpacked ends
+# with the process that does it; where that is gone, it was cut, and what it left goes.
 UNPACK = r"""
 archive=$1 final=$2/$3 new=$2/.new-$4-$$ python=$5
 give_up() { rm -rf "$new"; [ -z "$1" ] || echo "$1" >&2; exit 1; }
