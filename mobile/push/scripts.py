@@ -41,7 +41,9 @@ bytes() { echo "$(($(wc -c <"$1")))"; }
 # flush: what was written to a file or folder is on the storage. toybox has fsync, GNU's sync takes a file, and every
 # sync flushes all there is.
 FLUSH = """
-flush() { fsync "$1" 2>/dev/null || sync "$1" 2>/dev/null || sync; }
+flusher=sync
+if command -v fsync >/dev/null 2>&1; then flusher=fsync; fi
+flush() { $flusher "$1" 2>/dev/null || sync; }
 """
 
 # An incoming file's name ends in who works on it: PID-GROUP-START-BOOT, unique for ever. START is in the kernel's
@@ -170,7 +172,8 @@ fi
 # operation: a file, an offset and a length to copy, or "-", 0 and the length of what stdin brings.
 #
 # The file is written under its owner's name, so no two processes ever write one. While it grows, `follow` reads it back
-# and hands it to the hash, woken by the ticks and the "end" of `receive`: when the last byte is there, the hash is too.
+# and hands it to the hash, woken by the ticks and the "end" of `receive`, and about once a second what is there is
+# flushed: soon after the last byte has come, its hash is there and it is on the storage.
 # Answers "owner OWNER", then "stored", "kept", or "failed WHY AT".
 RECEIVE = (
     _DIGEST
@@ -225,7 +228,10 @@ fill() {{
     done
 }}
 receive() {{
-    while kill -0 $$ 2>/dev/null && sleep "$tick"; do echo; done 2>/dev/null </dev/null 6>&- &
+    while kill -0 $$ 2>/dev/null && sleep "$tick" && echo; do
+        ticks=$(((ticks + 1) % 4))
+        [ $ticks != 0 ] || flush "$me"
+    done 2>/dev/null </dev/null 6>&- &
     ticker=$!
     fill "$@"
     echo end
@@ -246,7 +252,7 @@ if [ "$final" = 0 ]; then
     echo kept
     exit 0
 fi
-tick=0.25
+tick=0.25 ticks=0
 sleep 0.01 2>/dev/null || tick=1
 got=$(receive "$@" | follow 5<"$me" | digest) || exit 1
 [ "$(bytes "$me")" = "$size" ] || exit 1
@@ -255,15 +261,13 @@ flush "$me" || exit 1
 place=${{target%/*}}
 named=0
 for _ in 1 2 3; do  # a prune may take the folder away between its making and its use
-    mkdir -p "$place" || exit 1
-    if [ -n "$index" ]; then
-        printf '%s' "$index" >"$place/{INDEX_NAME}.$$" && mv -f "$place/{INDEX_NAME}.$$" "$place/{INDEX_NAME}"
-    fi
+    [ -d "$place" ] || mkdir -p "$place" || exit 1
+    [ -z "$index" ] || printf '%s' "$index" >"$place/{INDEX_NAME}"
     if mv -f "$me" "$target"; then named=1; break; fi
 done
 [ $named = 1 ] || exit 1
 flush "$place"
-rm -f "$part"
+[ ! -f "$part" ] || rm -f "$part"
 echo stored
 """
 )
@@ -290,7 +294,6 @@ for f; do
     rm -f "$f" || exit 1
     d=${{f%/*}}
     while [ "$d" != "$store" ]; do
-        rm -f "$d/{INDEX_NAME}".[0-9]*
         [ "$(ls -A "$d")" != {INDEX_NAME} ] || rm -f "$d/{INDEX_NAME}"
         rmdir "$d" 2>/dev/null || break
         d=${{d%/*}}

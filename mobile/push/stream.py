@@ -18,6 +18,8 @@ from mobile.push.plan import Send
 from mobile.transports.files import opened
 
 PIECE_BYTES = 256 * 1024
+LEAST_PIECE_BYTES, MOST_PIECE_BYTES = 64 * 1024, 1024 * 1024
+PIECE_S = 0.1  # adb waits for an answer after each piece: few, but often enough for the progress
 SAMPLE_BYTES = 64 * 1024
 SAMPLES = 8
 WORTH = 0.9  # what a chunk must shrink to: below it, the time of the device's gunzip is paid for too
@@ -50,6 +52,13 @@ class Meter:
         if elapsed_s < 0.2 or self.sent_bytes == start_bytes:
             return None
         return (self.sent_bytes - start_bytes) / elapsed_s
+
+    def piece_bytes(self) -> int:
+        """How much to hand over at once."""
+        rate = self.rate()
+        if rate is None:
+            return PIECE_BYTES
+        return min(MOST_PIECE_BYTES, max(LEAST_PIECE_BYTES, int(rate * PIECE_S)))
 
 
 class Squeeze:
@@ -93,7 +102,7 @@ def _raw(
         stream.seek(chunk.offset)
         left_bytes = chunk.length
         while left_bytes:
-            piece = stream.read(min(PIECE_BYTES, left_bytes))
+            piece = stream.read(min(meter.piece_bytes(), left_bytes))
             if not piece:
                 raise _shorter(content)
             yield piece

@@ -13,6 +13,7 @@ from mobile.transports.session import Event, LinkBroken
 _PACKET = struct.Struct("<BI")
 _STDIN, _STDOUT, _STDERR, _EXIT, _CLOSE_STDIN = 0, 1, 2, 3, 4
 _PIECE_BYTES = 32 * 1024
+_BURST_BYTES = 512 * 1024  # adbd answers once for so many pieces: the link is not idle after each
 _SEND_S = 0.02
 
 
@@ -67,10 +68,11 @@ class ShellV2Session:
         """The number of bytes taken into a packet, once the packet before is on its way."""
         if not self._flush(timeout_s):
             return 0
-        piece = bytes(data[:_PIECE_BYTES])
-        self._outbox = _PACKET.pack(_STDIN, len(piece)) + piece
+        burst = data[:_BURST_BYTES]
+        pieces = [bytes(burst[start : start + _PIECE_BYTES]) for start in range(0, len(burst), _PIECE_BYTES)]
+        self._outbox = b"".join(_PACKET.pack(_STDIN, len(piece)) + piece for piece in pieces)
         self._flush(0.0)
-        return len(piece)
+        return len(burst)
 
     def end_input(self) -> None:
         """Nothing; the end is on its way with what was sent before."""

@@ -2,8 +2,8 @@
 
 Each round pushes a variant of a model over SSH or ADB, and at a random point of it the cable is pulled, the board loses
 power, the pushing process is killed, or the board's disk fills up. Then, and after the push was repeated, every model
-that is visible on the board must have the SHA-256 that its folder names, and `current` must lead to the old model or the
-new one. What a repeated push sends again of what the board had already must be less than one chunk.
+visible on the board must have the SHA-256 that its folder names, and `current` must lead to the old model or the new
+one. What a repeated push sends again of what the board had already must be less than one chunk.
 
 One line of JSON for each round, a summary at the end; exit code 1 when anything was wrong.
 """
@@ -254,7 +254,7 @@ class Soak:
             outcome.had_bytes = outcome.had_bytes or self._incoming(device, sha256)
             last = self._push(device, model, 30.0).end(LIMIT_S)
         outcome.kept_bytes = last.get("kept", 0)
-        if last is first and not first.get("resumes") or not any(last.get(key) for key in ("kept", "sent", "copied")):
+        if (last is first and not first.get("resumes")) or not any(last.get(key) for key in ("kept", "sent", "copied")):
             outcome.had_bytes = 0  # the connection outlived it all, or the file was there already, whole
         return str(last.get("ended")) + (f" ({last.get('message')})" if last.get("message") else "")
 
