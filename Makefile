@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 # The older TFLite runtime needs numpy 1 and Python 3.11 at most: it has an environment of its own.
 TFLITE_VENV := $(VENV)-tflite
 
-.PHONY: quickstart test lint unit install dev tflite clean
+.PHONY: quickstart test lint unit lab soak install dev tflite clean
 
 quickstart: install
 	$(BIN)/edgewise quickstart
@@ -44,6 +44,16 @@ lint: dev
 
 unit: dev tflite
 	EDGEWISE_TFLITE_PYTHON=$(abspath $(TFLITE_VENV)/bin/python) $(BIN)/python -m pytest -m 'not lab' $(PYTEST_ARGS)
+
+# The virtual device lab: root on Linux x86-64, `python -m tests.lab install` once.
+lab: dev
+	$(BIN)/python -m pytest -m lab $(PYTEST_ARGS)
+
+# Random faults in numbers; COUNT=300 takes hours. CI runs a tenth as a part of `make lab`.
+COUNT ?= 30
+soak: dev
+	$(BIN)/python -m tests.soak.push --count $(COUNT)
+	$(BIN)/python -m tests.soak.runs --count $(COUNT)
 
 clean:
 	rm -rf $(VENV) $(TFLITE_VENV) .mypy_cache .ruff_cache .pytest_cache
