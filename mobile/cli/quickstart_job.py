@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from mobile import example
 from mobile.benchmark import BenchOptions, BenchResult, Evaluation, evaluate, iter_bench
-from mobile.benchmark.outcomes import Failure, Left
+from mobile.benchmark.outcomes import Failure, Left, Progress
 from mobile.cli.progress import WORDS
 from mobile.errors import RunFailure, UsageError
 
@@ -111,14 +111,12 @@ def _make_folder(folder: Path) -> None:
 def _bench(paths: list[Path], inventory: Inventory, store: RunStore, duration_s: float, say: Say) -> list[Run]:
     runs: list[Run] = []
     options = BenchOptions(duration_s=duration_s, inputs=example.evaluation_path(), input_scale=example.INPUT_SCALE)
-    outcomes = iter_bench(
-        paths,
-        [DEVICE],
-        options,
-        inventory=inventory,
-        store=store,
-        on_progress=lambda progress: say(f"{progress.model}: {WORDS[progress.state]} on {DEVICE}"),
-    )
+
+    def on_progress(progress: Progress) -> None:
+        if progress.state in WORDS:
+            say(f"{progress.model}: {WORDS[progress.state]} on {DEVICE}")
+
+    outcomes = iter_bench(paths, [DEVICE], options, inventory=inventory, store=store, on_progress=on_progress)
     for outcome in outcomes:
         if isinstance(outcome, Failure):
             raise RunFailure(outcome.code, f"{outcome.model} on {outcome.device}: {outcome.message}", outcome.hint)
