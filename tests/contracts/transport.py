@@ -435,6 +435,14 @@ class TransportContract:
     def test_a_command_with_closed_outputs_is_waited_for(self, transport):
         assert sh(transport, "exec >&- 2>&-; sleep 0.3; exit 5").exit_code == 5
 
+    def test_a_deadline_may_be_never(self, transport, folder):
+        transport.put(b"some time", f"{folder}/file", deadline=Deadline.never())
+        target = io.BytesIO()
+        transport.get(f"{folder}/file", target, deadline=Deadline.never())
+        done = transport.run(["cat"], stdin=target.getvalue(), deadline=Deadline.never())
+        assert done.stdout == b"some time"
+        assert transport.start(["true"], log=f"{folder}/log", deadline=Deadline.never()) > 0
+
     def test_a_passed_deadline_starts_nothing(self, transport, folder):
         with pytest.raises(DeadlineExceeded):
             sh(transport, 'echo >"$1/file"', folder, limit_s=0)
