@@ -89,4 +89,6 @@ def _unreachable(device: str, host: str, port: int, error: OSError | None) -> De
             f"{device}: {host} port {port} does not answer within {CONNECT_LIMIT_S:g} s",
             hint="is the device on, and in this network?",
         )
-    return DeviceUnreachable(f"{device}: {host} port {port}: {error.strerror or error}")
+    return DeviceUnreachable(
+        f"{device}: {host} port {port}: {error.strerror or error}", hint="is the device on, and in this network?"
+    )
