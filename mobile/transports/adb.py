@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
 from mobile.deadline import Deadline
-from mobile.errors import TransportError
+from mobile.errors import RemoteFileError, TransportError, UsageError
 from mobile.transports import adb_direct, files, scripts
 from mobile.transports.adb_link import SHELL_V2, AdbLink, AdbStream
 from mobile.transports.adb_server import ServerLink
@@ -28,6 +28,10 @@ if TYPE_CHECKING:
 
 _SCRATCH = "/data/local/tmp"  # the one folder that every Android lets its shell user write to
 _TIDY_S = 5.0
+
+
+class _NoFolder(RemoteFileError):
+    """There is no such file, or no folder for it."""
 
 
 class AdbTransport(RemoteTransport):
@@ -63,18 +67,35 @@ class AdbTransport(RemoteTransport):
         """Nothing, once the target is whole; see :class:`mobile.transports.base.Transport`."""
         what = f"{self.name}: writing {target!r}"
         deadline.check(what)
-        with files.opened(source) as (stream, size_bytes):
-            path = device_path(target)
-            temporary = temporary_beside(path)
-            self._ask(scripts.PREPARE_PUT, [temporary, path], target, deadline)
+        path = device_path(target)
+        temporary = temporary_beside(path)
+        try:
             try:
-                with self._sync(deadline, what, target) as sync:
-                    sync.push(temporary, mode, files.blocks(stream, size_bytes, what, deadline, progress))
-                self._ask(scripts.FINISH_PUT, [temporary, path, str(size_bytes), f"{mode:o}"], target, deadline)
-            except BaseException:
-                with contextlib.suppress(TransportError):
-                    self._script(scripts.REMOVE, [temporary], Deadline(_TIDY_S))
-                raise
+                size_bytes = self._push(source, temporary, target, deadline, mode, progress)
+            except _NoFolder:  # an adbd that makes none
+                self._ask(scripts.MAKE_FOLDER, [path], target, deadline)
+                size_bytes = self._push(source, temporary, target, deadline, mode, progress)
+            self._ask(scripts.FINISH_PUT, [temporary, path, str(size_bytes), f"{mode:o}"], target, deadline)
+        except UsageError:  # about the source: nothing has reached the device
+            raise
+        except BaseException:
+            with contextlib.suppress(TransportError):
+                self._script(scripts.REMOVE, [temporary], Deadline(_TIDY_S))
+            raise
+
+    def _push(
+        self,
+        source: Path | bytes,
+        temporary: str,
+        target: str,
+        deadline: Deadline,
+        mode: int,
+        progress: Progress | None,
+    ) -> int:
+        what = f"{self.name}: writing {target!r}"
+        with files.opened(source) as (stream, size_bytes), self._sync(deadline, what, target) as sync:
+            sync.push(temporary, mode, files.blocks(stream, size_bytes, what, deadline, progress))
+        return size_bytes
 
     def get(self, source: str, target: BinaryIO, *, deadline: Deadline, progress: Progress | None = None) -> int:
         """The number of bytes written to ``target``; see :class:`mobile.transports.base.Transport`."""
@@ -107,7 +128,10 @@ class AdbTransport(RemoteTransport):
             try:
                 yield Sync(self.name, stream, deadline, what)
             except SyncFailed as error:
-                raise refusal(self.name, path, Completed(1, b"", str(error).encode())) from error
+                refused = refusal(self.name, path, Completed(1, b"", str(error).encode()))
+                if "no such file or directory" in str(error).lower():
+                    refused = _NoFolder(refused.message, path)
+                raise refused from error
 
     @contextlib.contextmanager
     def _open_session(

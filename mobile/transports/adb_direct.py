@@ -55,6 +55,7 @@ class _Pipe:
         checksum = 0 if self.version >= _VERSION else sum(payload) & 0xFFFFFFFF
         header = _HEADER.pack(command, arg0, arg1, len(payload), checksum, command ^ 0xFFFFFFFF)
         with self._sending:
+            # One system call for both: a header alone would wait for its acknowledgement on the way.
             view = memoryview(header + payload)
             while view:
                 view = view[self._send_some(view) :]

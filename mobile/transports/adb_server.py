@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import select
 import shutil
 import socket
 import subprocess
@@ -18,7 +17,7 @@ from typing import TypeVar
 from mobile.deadline import Deadline
 from mobile.errors import AuthenticationFailed, ConfigError, DeviceUnreachable, TransportError
 from mobile.transports.session import LinkBroken
-from mobile.transports.sockets import CONNECT_LIMIT_S
+from mobile.transports.sockets import CONNECT_LIMIT_S, ready
 
 DEFAULT_PORT = 5037
 _RECEIVE_BYTES = 1024 * 1024
@@ -51,7 +50,7 @@ class ServerStream:
 
     def send(self, data: memoryview, timeout_s: float) -> int:
         """The number of bytes that the server took within the time."""
-        if self._over or not select.select([], [self._socket], [], timeout_s)[1]:
+        if self._over or not ready(self._socket, timeout_s, to_write=True):
             return 0
         try:
             return self._socket.send(data)
@@ -63,7 +62,7 @@ class ServerStream:
 
     def receive(self, timeout_s: float) -> bytes | None:
         """The next bytes, empty at the end, None when there are none in time."""
-        if not select.select([self._socket], [], [], timeout_s)[0]:
+        if not ready(self._socket, timeout_s):
             return None
         try:
             return self._socket.recv(_RECEIVE_BYTES)

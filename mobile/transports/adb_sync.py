@@ -16,6 +16,8 @@ from mobile.transports.session import LinkBroken
 
 _REQUEST = struct.Struct("<4sI")
 _CHUNK_BYTES = 64 * 1024  # SYNC_DATA_MAX
+# One packet of the wire, which costs a round trip: never to be outgrown by a few bytes.
+_PACKET_BYTES = 1024 * 1024
 _PATH_BYTES = 1024
 _TICK_S = 0.5
 
@@ -33,14 +35,16 @@ class Sync:
     def push(self, path: str, mode: int, blocks: Iterator[bytes]) -> None:
         """Nothing, once the device has written the file and closed it."""
         place = self._path(path) + b",%d" % (0o100000 | mode)
-        self._send(_REQUEST.pack(b"SEND", len(place)) + place)
+        framed = bytearray(_REQUEST.pack(b"SEND", len(place)) + place)
         for block in blocks:
-            framed = bytearray()
             for start in range(0, len(block), _CHUNK_BYTES):
                 chunk = block[start : start + _CHUNK_BYTES]
-                framed += _REQUEST.pack(b"DATA", len(chunk)) + chunk
-            self._send(bytes(framed))
-        self._send(_REQUEST.pack(b"DONE", 0))
+                if len(framed) + _REQUEST.size + len(chunk) > _PACKET_BYTES:
+                    self._send(framed)
+                    framed = bytearray()
+                framed += _REQUEST.pack(b"DATA", len(chunk))
+                framed += chunk
+        self._send(framed + _REQUEST.pack(b"DONE", 0))
         answer, size = self._receive_header()
         if answer != b"OKAY":
             raise self._failed(path, answer, size)
@@ -48,7 +52,7 @@ class Sync:
     def pull(self, path: str, sink: BytesSink) -> None:
         """Nothing, once all bytes of the file have gone to the sink."""
         place = self._path(path)
-        self._send(_REQUEST.pack(b"RECV", len(place)) + place)
+        self._send(bytearray(_REQUEST.pack(b"RECV", len(place)) + place))
         while True:
             answer, size = self._receive_header()
             if answer == b"DONE":
@@ -63,7 +67,7 @@ class Sync:
             raise RemoteFileError(f"{self._device}: adb takes paths of {_PATH_BYTES} bytes, not {len(place)}", path)
         return place
 
-    def _send(self, data: bytes) -> None:
+    def _send(self, data: bytearray) -> None:
         view = memoryview(data)
         while view:
             self._deadline.check(self._what)

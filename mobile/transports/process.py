@@ -44,15 +44,20 @@ def run_child(
     except ProgramError as error:
         output.stderr(f"{error}\n".encode("utf-8", "surrogateescape"))
         return output.completed(error.exit_code)
-    with _Pump(child, stdin, output) as pump:
-        try:
-            _pump_until_ended(pump, f"{device}: {argv[0]}", deadline)
-        except BaseException:
-            _end_group(pump, grace_s)
-            raise
-        if pump.outputs_open:
-            _end_group(pump, 0.0)
-        code = child.wait(_REAP_S)
+    try:
+        with _Pump(child, stdin, output) as pump:
+            try:
+                _pump_until_ended(pump, f"{device}: {argv[0]}", deadline)
+            except BaseException:
+                _end_group(pump, grace_s)
+                raise
+            if pump.outputs_open:
+                _end_group(pump, 0.0)
+            code = child.wait(_REAP_S)
+    finally:
+        if child.poll() is None:  # interrupted outside of the steps above
+            _signal_group(child, signal.SIGKILL)
+            child.wait(_REAP_S)
     return output.completed(code) if code >= 0 else output.completed(None, -code)
 
 

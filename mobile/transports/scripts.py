@@ -18,28 +18,34 @@ make_folder() {
 """
 
 # Arguments: temporary path, target.
-_PREPARE = """
-make_folder "$2"
+_REFUSE_FOLDER = """
 [ ! -d "$2" ] || { echo "$2: Is a directory" >&2; exit 1; }
 """
 
-# Arguments: temporary path, target, size in bytes, mode in octal. GNU's sync takes a file, others sync all they have.
+# toybox has fsync, GNU's sync takes a file; the others sync all they have.
+_SYNC = """
+sync_file() { fsync "$1" 2>/dev/null || sync "$1" 2>/dev/null || sync; }
+"""
+
+# Arguments: temporary path, target, size in bytes, mode in octal.
 _FINISH = """
 got=$(size_of "$1")
 [ "$got" = "$3" ] || { echo "$got of $3 bytes arrived" >&2; exit 1; }
-chmod "$4" "$1" && { sync "$1" 2>/dev/null || sync; } && mv -f "$1" "$2"
+chmod "$4" "$1" && sync_file "$1" && mv -f "$1" "$2"
 """
 
-PREPARE_PUT = _MAKE_FOLDER + _PREPARE
-FINISH_PUT = f'{_SIZE} ({_FINISH}) || {{ rm -f "$1"; exit 1; }}'
+MAKE_FOLDER = _MAKE_FOLDER + 'make_folder "$1"'
+FINISH_PUT = f'{_SIZE}{_SYNC} ({_REFUSE_FOLDER}{_FINISH}) || {{ rm -f "$1"; exit 1; }}'
 REMOVE = 'rm -f "$1"'
 
 # The bytes come on stdin. Whatever ends this, also a signal or the loss of the link, the temporary file goes.
 PUT = (
     _SIZE
+    + _SYNC
     + _MAKE_FOLDER
-    + _PREPARE
     + f"""
+make_folder "$2"
+{_REFUSE_FOLDER}
 trap 'rm -f "$1"; exit 1' HUP INT TERM
 (cat >"$1" && {{ {_FINISH} }}) || {{ rm -f "$1"; exit 1; }}
 """

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import select
 import socket
 import sys
 
@@ -58,6 +59,13 @@ def watch(connected: socket.socket, link_timeout_s: float) -> None:
             connected.setsockopt(socket.IPPROTO_TCP, option, value)
 
 
+def ready(channel: int | socket.socket, timeout_s: float, *, to_write: bool = False) -> bool:
+    """Whether it can be read from (or written to) within the time; its end counts."""
+    poll = select.poll()  # select.select knows descriptors below 1024 only
+    poll.register(channel, select.POLLOUT if to_write else select.POLLIN)
+    return bool(poll.poll(max(0.0, timeout_s) * 1000))
+
+
 def _resolve(device: str, host: str, port: int, limit: Deadline) -> list[tuple]:  # type: ignore[type-arg]
     def ask() -> list[tuple]:  # type: ignore[type-arg]
         return socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
@@ -81,4 +89,6 @@ def _unreachable(device: str, host: str, port: int, error: OSError | None) -> De
             f"{device}: {host} port {port} does not answer within {CONNECT_LIMIT_S:g} s",
             hint="is the device on, and in this network?",
         )
-    return DeviceUnreachable(f"{device}: {host} port {port}: {error.strerror or error}")
+    return DeviceUnreachable(
+        f"{device}: {host} port {port}: {error.strerror or error}", hint="is the device on, and in this network?"
+    )

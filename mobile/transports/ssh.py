@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import select
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -16,7 +15,7 @@ from mobile.errors import DeadlineExceeded, EdgewiseError, UsageError
 from mobile.transports.quoting import command_line
 from mobile.transports.remote import RemoteTransport
 from mobile.transports.session import KILL_GRACE_S, Event, LinkBroken, Session
-from mobile.transports.sockets import LINK_TIMEOUT_S
+from mobile.transports.sockets import LINK_TIMEOUT_S, ready
 from mobile.transports.ssh_connect import Connection, mapped, open_connection
 from mobile.transports.ssh_pool import Pool
 from mobile.transports.ssh_settings import SshSettings, settings_of
@@ -209,7 +208,7 @@ class SshSession:
         if channel.eof_received or channel.closed:  # its pipe stays readable for ever then
             channel.status_event.wait(timeout_s)
             return
-        select.select([channel.fileno()], [], [], timeout_s)
+        ready(channel.fileno(), timeout_s)
 
     def _check_link(self) -> None:
         if not self._connection.alive():

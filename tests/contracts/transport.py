@@ -108,6 +108,8 @@ class Interrupt(Exception):
 class TransportContract:
     """The suite. Subclasses give the fixture ``board``."""
 
+    LARGE_BYTES = 4 * MIB  # more than any pipe or window on the way holds
+
     @pytest.fixture
     def board(self):
         raise NotImplementedError
@@ -317,18 +319,18 @@ class TransportContract:
     # -- streams
 
     def test_both_streams_come_apart_and_whole(self, transport):
-        script = "yes e | head -c 4194304 >&2 & yes o | head -c 4194304; wait"
-        done = sh(transport, script, limit_s=60)
+        script = 'yes e | head -c "$1" >&2 & yes o | head -c "$1"; wait'
+        done = sh(transport, script, str(self.LARGE_BYTES), limit_s=60)
         assert done.ok
-        assert done.stdout == b"o\n" * (2 * MIB)
-        assert done.stderr == b"e\n" * (2 * MIB)
+        assert done.stdout == b"o\n" * (self.LARGE_BYTES // 2)
+        assert done.stderr == b"e\n" * (self.LARGE_BYTES // 2)
 
     def test_all_bytes_pass_both_ways(self, transport, board):
         data = bytes(range(256)) * 3 + b"\r\n\n\r\x04\x00end"
         assert transport.run(["cat"], stdin=data, deadline=Deadline(board.limit_s)).stdout == data
 
     def test_a_large_input_goes_round(self, transport):
-        data = secrets.token_bytes(MIB) * 8
+        data = secrets.token_bytes(self.LARGE_BYTES) * 2
         done = transport.run(["cat"], stdin=data, deadline=Deadline(60))
         assert done.ok
         assert done.stdout == data
@@ -448,6 +450,14 @@ class TransportContract:
     def test_a_command_with_closed_outputs_is_waited_for(self, transport):
         assert sh(transport, "exec >&- 2>&-; sleep 0.3; exit 5").exit_code == 5
 
+    def test_a_deadline_may_be_never(self, transport, folder):
+        transport.put(b"some time", f"{folder}/file", deadline=Deadline.never())
+        target = io.BytesIO()
+        transport.get(f"{folder}/file", target, deadline=Deadline.never())
+        done = transport.run(["cat"], stdin=target.getvalue(), deadline=Deadline.never())
+        assert done.stdout == b"some time"
+        assert transport.start(["true"], log=f"{folder}/log", deadline=Deadline.never()) > 0
+
     def test_a_passed_deadline_starts_nothing(self, transport, folder):
         with pytest.raises(DeadlineExceeded):
             sh(transport, 'echo >"$1/file"', folder, limit_s=0)
@@ -545,6 +555,8 @@ class TransportContract:
 
 class Brief(TransportContract):
     """The suite with one example of each kind: for slow devices, and for second ways to code that has it whole."""
+
+    LARGE_BYTES = MIB
 
     test_a_gibibyte_comes_back_equal = None
 

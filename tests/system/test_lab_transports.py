@@ -45,6 +45,14 @@ def adb_device(lab, home, **fields):
 
 
 @pytest.fixture(scope="module")
+def connections(lab):
+    opened = {}
+    yield opened
+    for transport in opened.values():
+        transport.close()
+
+
+@pytest.fixture(scope="module")
 def odd_places(lab):
     """Folders on board86 that are full, or cannot be written to."""
     script = """
@@ -57,7 +65,17 @@ def odd_places(lab):
     lab.run_in("board86", ["umount", "/home/edge/small", "/home/edge/fixed"])
 
 
-class TestBoard86(TransportContract):
+class OneConnection:
+    """The tests of a class share a connection, as those of one user do."""
+
+    @pytest.fixture
+    def transport(self, board, connections):
+        if type(self) not in connections:
+            connections[type(self)] = board.open()
+        return connections[type(self)]
+
+
+class TestBoard86(OneConnection, TransportContract):
     @pytest.fixture
     def board(self, in_ctl, odd_places):
         device = ssh_device(in_ctl, "board86")
@@ -68,7 +86,7 @@ class TestBoard86(TransportContract):
         )
 
 
-class TestBoard64(Brief):
+class TestBoard64(OneConnection, Brief):
     # The host's side of these is seen on board86; here they are only slow.
     test_calls_leave_no_descriptor_and_no_thread = None
     test_twenty_calls_run_side_by_side = None
@@ -81,7 +99,7 @@ class TestBoard64(Brief):
         return Board(open=lambda: open_transport(device), folder=f"/home/edge/{secrets.token_hex(4)}", pace_s=3.0)
 
 
-class TestPhone(Brief):
+class TestPhone(OneConnection, Brief):
     @pytest.fixture
     def board(self, in_ctl, own_user_folders):
         device = adb_device(in_ctl, own_user_folders)
@@ -192,14 +210,6 @@ def test_a_put_on_a_dead_link_ends_and_the_old_file_stays(in_ctl, own_user_folde
     transport.close()
 
 
-@pytest.mark.parametrize("name", ["board86", "phone"])
-def test_a_device_without_power_does_not_answer(in_ctl, own_user_folders, monkeypatch, name):
-    monkeypatch.setattr("mobile.transports.sockets.CONNECT_LIMIT_S", 1.0)
-    in_ctl.power(name, on=False)
-    with pytest.raises(DeviceUnreachable, match="does not answer within 1 s"):
-        sh(open_transport(any_device(in_ctl, name, own_user_folders)), "true")
-
-
 def test_folders_that_cannot_be_written_are_clear_errors(in_ctl, own_user_folders, odd_places):
     board = open_transport(ssh_device(in_ctl, "board86"))
     for folder, words in ((odd_places[1], "Read-only file system"), ("/etc", "Permission denied")):
@@ -239,3 +249,12 @@ def test_the_store_needs_only_what_the_device_has(in_ctl, own_user_folders, tmp_
     store.remove_all(deadline=limit)
     assert not sh(transport, '[ -e "$1" ]', store.folder(limit)).ok
     transport.close()
+
+
+# Last: what was mounted on the board is gone after it.
+@pytest.mark.parametrize("name", ["board86", "phone"])
+def test_a_device_without_power_does_not_answer(in_ctl, own_user_folders, monkeypatch, name):
+    monkeypatch.setattr("mobile.transports.sockets.CONNECT_LIMIT_S", 1.0)
+    in_ctl.power(name, on=False)
+    with pytest.raises(DeviceUnreachable, match="does not answer within 1 s"):
+        sh(open_transport(any_device(in_ctl, name, own_user_folders)), "true")

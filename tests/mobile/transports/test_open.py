@@ -19,6 +19,20 @@ def test_local_is_this_machine():
     assert transport.run(["echo", "hi"], deadline=Deadline(20)).stdout == b"hi\n"
 
 
+@pytest.mark.parametrize(("transport", "kind"), [("ssh", "SshTransport"), ("adb", "AdbTransport")])
+def test_a_remote_device_is_not_connected_yet(transport, kind, tmp_path):
+    from mobile.inventory import load_inventory
+
+    (tmp_path / "devices.yaml").write_text(
+        f"devices:\n  board:\n    transport: {transport}\n    host: no-such-host.invalid\n"
+    )
+    device = load_inventory(tmp_path / "devices.yaml").device("board")
+    opened = open_transport(device)
+    assert type(opened).__name__ == kind
+    assert (opened.name, opened.provenance) == ("board", "real")
+    opened.close()
+
+
 def test_an_unknown_transport_is_named():
     with pytest.raises(UsageError, match="pigeon"):
         open_transport(SimpleNamespace(name="x", transport="pigeon", provenance="real"))

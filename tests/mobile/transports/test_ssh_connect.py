@@ -8,12 +8,14 @@ import subprocess
 import threading
 from pathlib import Path
 
+import paramiko
 import pytest
 
 from mobile.deadline import Deadline
 from mobile.errors import AuthenticationFailed, ConfigError, DeadlineExceeded, DeviceUnreachable, EdgewiseError
 from mobile.transports import sockets
 from mobile.transports.ssh import SshTransport
+from mobile.transports.ssh_connect import open_connection
 from mobile.transports.ssh_settings import settings_of
 from tests.contracts.transport import sh
 from tests.support.sshd import Sshd, find_sshd, make_key
@@ -195,6 +197,54 @@ def test_the_agents_keys_let_us_in(sshd, tmp_path, monkeypatch):
 def test_an_agent_that_is_gone_does_not_matter(sshd, monkeypatch):
     monkeypatch.setenv("SSH_AUTH_SOCK", "/nonexistent/agent")
     assert answer(sshd.device()) == b"in\n"
+
+
+class PasswordServer(paramiko.ServerInterface):
+    """Lets "user" in with a password, by whichever of the two methods it is told to offer."""
+
+    def __init__(self, methods):
+        self._methods = methods
+
+    def get_allowed_auths(self, username):
+        return self._methods
+
+    def check_auth_password(self, username, password):
+        good = "password" in self._methods and (username, password) == ("user", "pässword")
+        return paramiko.AUTH_SUCCESSFUL if good else paramiko.AUTH_FAILED
+
+    def check_auth_interactive(self, username, submethods):
+        return paramiko.InteractiveQuery("", "", ("Password: ", False))
+
+    def check_auth_interactive_response(self, responses):
+        return paramiko.AUTH_SUCCESSFUL if responses == ["pässword"] else paramiko.AUTH_FAILED
+
+
+@pytest.mark.parametrize("methods", ["password", "keyboard-interactive"])
+def test_a_password_comes_from_the_environment(sshd, monkeypatch, methods):
+    started = []
+
+    def talk(connected):
+        server = paramiko.Transport(connected)
+        server.set_log_channel("test")
+        server.add_server_key(paramiko.Ed25519Key.from_private_key_file(str(sshd.host_key)))
+        server.start_server(server=PasswordServer(methods), event=threading.Event())
+        started.append(server)
+
+    server = Server(talk)
+    device = sshd.device(port=server.port, user="user", key_file=None, password_env="PW", host_key_policy="insecure")
+    try:
+        assert "$PW, which is not set" in refusal(device, ConfigError).message
+        monkeypatch.setenv("PW", "wrong")
+        error = refusal(device, AuthenticationFailed)
+        assert "password from $PW" in error.message
+        assert "wrong" not in error.message
+        monkeypatch.setenv("PW", "pässword")
+        open_connection(settings_of(device), Deadline(20), 20.0).close()
+    finally:
+        for one in started:
+            one.close()
+            one.join(10)
+        server.close()
 
 
 # -- where it is
