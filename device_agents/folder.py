@@ -111,6 +111,12 @@ class RunFolder:
             return "crashed"
         return "running" if os.path.exists(self.file(STREAM)) else "queued"
 
+    def began_s(self) -> float:
+        """When it was asked for, by the device's wall clock: for an order only. 0.0 when it is not known."""
+        began = self.read(PROCESS).get("began")
+        wall_s = began.get("wall_s") if isinstance(began, dict) else None
+        return float(wall_s) if isinstance(wall_s, (int, float)) else 0.0
+
     def why_crashed(self) -> str:
         """What is known of the end of a process that left no word."""
         if same_boot(self.read(PROCESS).get("process")) is False:

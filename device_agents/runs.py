@@ -25,9 +25,10 @@ ENDED = ("finished", "crashed")
 
 
 def listing(runs: str, only: Optional[List[str]] = None) -> Dict[str, Any]:
-    """{schema, runs: [as RunFolder.describe], lock: holder or null} of a device."""
-    found = [folder.describe() for folder in list_runs(runs) if not only or folder.id in only]
-    return {"schema": records.SCHEMA, "runs": found, "lock": DeviceLock(runs).held()}
+    """{schema, runs: [as RunFolder.describe, oldest first], lock: holder or null} of a device."""
+    found = [folder for folder in list_runs(runs) if not only or folder.id in only]
+    described = [folder.describe() for folder in sorted(found, key=RunFolder.began_s)]
+    return {"schema": records.SCHEMA, "runs": described, "lock": DeviceLock(runs).held()}
 
 
 def tail(folder: RunFolder, offset: int, follow_s: float, out_fd: int, max_bytes: Optional[int] = None) -> int:

@@ -168,8 +168,7 @@ class DeviceSession:
     def runs(self, ids: Sequence[str] = (), deadline: Deadline | None = None) -> list[RemoteRun]:
         """The runs that are kept on the device, oldest first."""
         answer = self.agent.ask("runs", *ids, deadline=deadline)
-        found = [RemoteRun.from_json(entry) for entry in answer.get("runs", []) if isinstance(entry, dict)]
-        return sorted(found, key=lambda run: -(run.age_s or 0.0))
+        return [RemoteRun.from_json(entry) for entry in answer.get("runs", []) if isinstance(entry, dict)]
 
     def collect(self, remote: RemoteRun, on_record: OnRecord, keep: Callable[[Run], None]) -> Run:
         """The run, whole, once it is over and ``keep`` has taken it; the device then forgets it.
