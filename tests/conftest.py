@@ -9,6 +9,7 @@ import pytest
 from tests.support.skips import forbidden
 
 os.environ["ORT_DISABLE_TELEMETRY"] = "1"
+pytest.register_assert_rewrite("tests.contracts.transport")
 
 
 @pytest.fixture(autouse=True)

@@ -52,7 +52,8 @@ def _show(probes: list[Probe]) -> None:
     plain_table(HEADERS, [_row(probe) for probe in probes])
     for probe in probes:
         if probe.error is not None:
-            click.echo(f"{probe.device.name}: {probe.error.message}", err=True)
+            of = "" if probe.error.message.startswith(f"{probe.device.name}:") else f"{probe.device.name}: "
+            click.echo(of + probe.error.message, err=True)
             if probe.error.hint:
                 click.echo(f"  next: {probe.error.hint}", err=True)
     if len(probes) == 1 and probes[0].error is None:
