@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import glob
 import json
 import os
 import resource
 import signal
 import subprocess
+import sys
 import time
 
 import pytest
@@ -23,6 +25,23 @@ def board(tmp_path):
     for pid in marked(mark):
         os.kill(pid, signal.SIGKILL)
     assert all_gone(mark), marked(mark)
+
+
+# Those of the usual places; ours is always there.
+PYTHONS = sorted({sys.executable, *glob.glob(os.path.expanduser("~/.pyenv/versions/3.[89].*/bin/python"))})
+PYTHONS += sorted(glob.glob(os.path.expanduser("~/.pyenv/versions/3.1[0-9].*/bin/python")))
+
+
+@pytest.mark.parametrize("python", PYTHONS)
+def test_on_every_python_that_is_here(tmp_path, python):
+    mark = new_mark()
+    there = Board(tmp_path / "runs", mark, python)
+    done = there.start("r1", "r2")
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert there.call("tail", "r2", "--follow", "40").returncode == records.STREAM_WHOLE
+    assert there.records("r2")[-1]["outcome"] == "completed"
+    assert there.call("remove", "r1", "r2").returncode == 0
+    assert all_gone(mark)
 
 
 def end(process):
