@@ -421,3 +421,27 @@ def test_nothing_of_this_is_printed(sshd, capfd):
         except EdgewiseError:
             continue
     assert capfd.readouterr() == ("", "")
+
+
+def test_a_silent_host_is_unreachable_and_not_a_deadline(monkeypatch, tmp_path):
+    """The connect limit is ours: exit code 3, while a caller's shorter deadline is exit code 1."""
+    from mobile.deadline import Deadline
+    from mobile.transports import sockets
+
+    monkeypatch.setattr(sockets, "CONNECT_LIMIT_S", 0.3)
+    with socket.socket() as full:  # a listener whose queue is full drops what knocks
+        full.bind(("127.0.0.1", 0))
+        full.listen(0)
+        address = full.getsockname()
+        knocking = [socket.socket() for _ in range(3)]
+        try:
+            for one in knocking:
+                one.setblocking(False)
+                one.connect_ex(address)
+            with pytest.raises(DeviceUnreachable, match="does not answer"):
+                sockets.connect("board", *address, Deadline(0.3), 1.0)
+            with pytest.raises(DeadlineExceeded):
+                sockets.connect("board", *address, Deadline(0.1), 1.0)
+        finally:
+            for one in knocking:
+                one.close()
