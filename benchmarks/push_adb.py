@@ -8,8 +8,9 @@ from __future__ import annotations
 import itertools
 import os
 import subprocess
+from pathlib import Path
 
-from benchmarks.push_lab import LIMIT_S, Place, arguments, interleaved, place, push, random_file
+from benchmarks.push_lab import LIMIT_S, Place, arguments, interleaved, place, push, random_file, weights_file
 from benchmarks.push_ssh import random_part
 from benchmarks.table import Line, show
 
@@ -21,16 +22,20 @@ def main() -> None:
     quick = arguments(__doc__).quick
     size_bytes, repeats = (20_000_000, 1) if quick else (100_000_000, 3)
     lines = []
-    for kind in ("adb-amd64", "adb-arm64"):
+    for kind, what, make in (
+        ("adb-amd64", "weights", weights_file),
+        ("adb-amd64", "noise", random_file),
+        ("adb-arm64", "noise", random_file),
+    ):
         with place(f"phone={kind},disk=2G") as there:
-            ours_s, adb_s = compared(there, size_bytes, repeats)
+            ours_s, adb_s = compared(there, make(there.folder / "model", size_bytes), repeats)
         text = [f"{size_bytes * 8e-6 / taken_s:.1f} Mbit/s" for taken_s in (ours_s, adb_s)]
-        what = f"{size_bytes / 1e6:.0f} MB, 100 Mbit/s, {kind.partition('-')[2]} phone: push, adb push"
+        what = f"{size_bytes / 1e6:.0f} MB of {what}, 100 Mbit/s, {kind.partition('-')[2]} phone: push, adb push"
         lines.append(Line(what, *text, adb_s / ours_s, ">= 1" if kind == "adb-amd64" else ">= 1 (qemu hashes)"))
     show("Push over ADB", lines)
 
 
-def compared(there: Place, size_bytes: int, repeats: int) -> list[float]:
+def compared(there: Place, source: Path, repeats: int) -> list[float]:
     """Our time, and adb's, whose server is connected before."""
     there.lab.link("phone", rate="100mbit")
     phone = there.lab.devices["phone"]
@@ -41,7 +46,6 @@ def compared(there: Place, size_bytes: int, repeats: int) -> list[float]:
         subprocess.run(argv, env=env, check=True, timeout=LIMIT_S, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 
     numbers = itertools.count()
-    source = random_file(there.folder / "model", size_bytes)
     try:
         adb("connect", f"{phone.address}:{phone.port}")
         return interleaved(

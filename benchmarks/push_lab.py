@@ -14,11 +14,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from mobile.deadline import Deadline
+from mobile.benchmark.models import Model
 from mobile.inventory import Inventory
-from mobile.push import DeviceStore, Pushed
-from mobile.push.content import contents
-from mobile.transports import open_transport
+from mobile.push import Pushed
+from mobile.push.deploy import deploy
+from mobile.results.run import ModelRef
 from tests.lab import Lab, missing
 from tests.support.fleet import know_the_phone, lab_inventory
 
@@ -63,6 +63,14 @@ def arguments(doc: str | None) -> argparse.Namespace:
     return parser.parse_args()
 
 
+def weights_file(path: Path, size_bytes: int) -> Path:
+    """The path of a new file of float32 weights, normally distributed: what models mostly hold."""
+    import numpy as np
+
+    np.random.default_rng().standard_normal(size_bytes // 4, dtype=np.float32).tofile(path)
+    return path
+
+
 def random_file(path: Path, size_bytes: int) -> Path:
     """The path of a new file whose bytes nobody has seen before."""
     with path.open("wb") as stream:
@@ -72,13 +80,14 @@ def random_file(path: Path, size_bytes: int) -> Path:
 
 
 def push(there: Place, device: str, path: Path) -> Pushed:
-    """What a push did, from reading the file and connecting to the name in the store."""
-    transport = open_transport(there.inventory.device(device))
-    try:
-        store = DeviceStore(transport, there.inventory.device(device).workdir)
-        return store.push(contents([path]), deadline=Deadline(LIMIT_S))
-    finally:
-        transport.close()
+    """What a push did, from reading the file and connecting to the name in the store, as `edgewise push` does it."""
+    model = Model(path=path, files=(path,), ref=ModelRef(path.name, "", "none", path.stat().st_size))
+    steps = deploy([there.inventory.device(device)], model, check=False, use=False, limit_s=LIMIT_S)
+    (ended,) = [step.outcome for step in steps if step.outcome]
+    if ended.error:
+        raise ended.error
+    assert ended.pushed is not None
+    return ended.pushed
 
 
 def seconds(work: Callable[[], Any]) -> float:

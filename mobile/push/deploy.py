@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mobile.deadline import Deadline
@@ -66,13 +68,36 @@ def deploy(
     """Every step of every device as it comes; each device ends with "done" or "failed".
 
     With ``check`` the model is loaded and run once where there is a runtime; with ``use`` it comes into use after that.
-    UsageError when a file cannot be read.
     """
     from mobile.benchmark.fleet import side_by_side
 
-    files = contents(model.files)
+    files = _Files(model.files)
     work = {device.name: _Work(device, model, files, check, use, limit_s) for device in devices}
     return side_by_side({name: one.run for name, one in work.items()})
+
+
+class _Files:
+    """The model's files, hashed once for all devices, while the first of them is being connected to."""
+
+    def __init__(self, paths: Sequence[Path]) -> None:
+        self._paths = paths
+        self._found: list[Content] = []
+        self._error: EdgewiseError | None = None
+        self._thread = threading.Thread(target=self._find, name="hash", daemon=True)
+        self._thread.start()
+
+    def _find(self) -> None:
+        try:
+            self._found = contents(self._paths)
+        except EdgewiseError as error:
+            self._error = error
+
+    def get(self) -> Sequence[Content]:
+        """The files. UsageError when one cannot be read."""
+        self._thread.join()
+        if self._error is not None:
+            raise self._error
+        return self._found
 
 
 @dataclass
@@ -81,7 +106,7 @@ class _Work:
 
     device: Device
     model: Model
-    files: Sequence[Content]
+    files: _Files
     check: bool
     use: bool
     limit_s: float
@@ -106,7 +131,8 @@ class _Work:
         transport = open_transport(self.device)
         store = DeviceStore(transport, self.device.workdir, stop=line.stopping)
         with DeviceSession(self.device, transport, store, stopping=line.stopping) as session:
-            outcome.pushed = store.push(self.files, deadline=deadline, progress=self._progress(line))
+            store.folder(deadline)
+            outcome.pushed = store.push(self.files.get(), deadline=deadline, progress=self._progress(line))
             outcome.check = NOT_ASKED
             if self.check:
                 line.tell(Step(self.device.name, "check"))
