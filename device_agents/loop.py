@@ -1,8 +1,9 @@
 """The measuring loop: a phase of invocations, timed one by one, flushed as blocks of columns.
 
-What lies between the two clock readings of an invocation is the call of ``runner.invoke`` and nothing else. Everything
-the harness does (keeping the numbers, choosing the next input, flushing) happens between invocations, and the decision
-to go on uses the clock reading that ended the invocation. CLOCK_MONOTONIC throughout, so that sensor samples line up.
+What lies between the two clock readings of an invocation is the call of ``runner.invoke`` and nothing else (see slow.py
+for a slow-down that was asked for). Everything the harness does (keeping the numbers, choosing the next input,
+flushing) happens between invocations, and the decision to go on uses the clock reading that ended the invocation.
+CLOCK_MONOTONIC throughout, so that sensor samples line up.
 """
 
 import time
@@ -14,10 +15,10 @@ from device_agents.failures import AgentFailure
 from device_agents.inputs import Feed
 from device_agents.records import Record, event, invocations, outputs
 from device_agents.runners.base import Runner
+from device_agents.slow import slowed
 
 BLOCK = 65_536  # invocations in a block at most
 FLUSH_NS = 1_000_000_000
-LONGEST_S = 1e9  # thirty years: a longer one would not fit the clock
 NS = 1_000_000_000
 LONGEST_S = 1e9  # thirty years: a longer one would not fit the clock
 
@@ -58,8 +59,11 @@ class PhaseResult(NamedTuple):
 class Loop:
     """Runs phases of one runner on one feed."""
 
-    def __init__(self, runner: Runner, feed: Feed, emit: Emit, stop: StopFlag) -> None:
+    def __init__(
+        self, runner: Runner, feed: Feed, emit: Emit, stop: StopFlag, slow_down: Optional[float] = None
+    ) -> None:
         self._runner = runner
+        self._invoke = runner.invoke if slow_down is None else slowed(runner, slow_down)
         self._feed = feed
         self._emit = emit
         self._stop = stop
@@ -112,12 +116,12 @@ class Loop:
     def _burst(self, room: int) -> int:
         if self._runner.stages or self._feed.batches > 1:
             return self._full_burst(room, cycling=self._feed.batches > 1)
-        return _plain_burst(self._runner.invoke, room, self._stop.limit, self._starts, self._durations)
+        return _plain_burst(self._invoke, room, self._stop.limit, self._starts, self._durations)
 
     def _full_burst(self, room: int, cycling: bool) -> int:
         """As _plain_burst, keeping the stages' times and, when ``cycling``, putting the next batch in place."""
         runner, feed, limit, clock = self._runner, self._feed, self._stop.limit, time.monotonic_ns
-        invoke, stages = runner.invoke, list(self._stages.items())
+        invoke, stages = self._invoke, list(self._stages.items())
         end = 0
         for _ in repeat(None, room):
             start = clock()

@@ -33,6 +33,7 @@ class AgentSpec(NamedTuple):
     command: Dict[str, Any] = {}  # command runner: {"argv": [...], "preset": "benchmark_model" | "trtexec" | null}
     env: Dict[str, str] = {}  # extra environment of the worker
     python_path: List[str] = []  # folders put before the worker's import path (wheels pushed by edgewise)
+    slow_down: Optional[float] = None  # every inference takes so many times its own time; None: as fast as it is
     run_dir: Optional[str] = None  # the stream is also kept in RUN_DIR/stream.jsonl
     root: str = "/"  # where sensors and facts are looked for (tests use a recorded tree)
 
@@ -83,6 +84,8 @@ def _check(spec: AgentSpec) -> None:
         ("hang_timeout_s", 0.001),
     ):
         _number(name, getattr(spec, name), least)
+    if spec.slow_down is not None:
+        _number("slow_down", spec.slow_down, 1)
     for name, value in spec.dims.items():
         _number("dims." + str(name), value, 1, whole=True)
     if spec.cpus is not None:

@@ -231,6 +231,7 @@ class DeviceSession:
         inputs = self.push_file(plan.options.inputs, deadline) if plan.options.inputs is not None else None
         spec = plan.options.agent_spec(plan.model.runner(plan.options), path, inputs)
         spec["python_path"] = [*self.agent.runtime(deadline).python_path]
+        spec["slow_down"] = self.device.slow_down
         return spec
 
     def _order(self, remotes: Sequence[RemoteRun], purpose: str, grace_s: float | None) -> dict[str, Any]:

@@ -180,6 +180,8 @@ def test_the_workers_environment():
         {"runner": "null", "inputs": {"kind": "npz", "path": "d", "scale": {"x": float("-inf")}}},
         {"runner": "null", "min_duration_s": float("nan")},
         {"runner": "null", "min_duration_s": float("inf")},
+        {"runner": "null", "slow_down": 0.5},
+        {"runner": "null", "slow_down": "4"},
     ],
 )
 def test_specs_that_are_refused(document):

@@ -129,6 +129,17 @@ def test_affinity_and_provider(tmp_path, model):
     assert "CPUExecutionProvider" in none.stderr
 
 
+def test_a_slow_down_is_injected_and_said(tmp_path):
+    (tmp_path / "devices.yaml").write_text("devices:\n  slow: {transport: local, slow_down: 50}\n")
+    options = ("--runner", "null", "--duration", "0.2")
+    (fast,) = edgewise_json("bench", "--on", "local", *options, cwd=tmp_path)["runs"]
+    (slow,) = edgewise_json("bench", "--on", "slow", *options, cwd=tmp_path)["runs"]
+    assert [run["provenance"] for run in (fast, slow)] == ["real", "slowed"]
+    assert [run["spec"]["slow_down"] for run in (fast, slow)] == [None, 50]
+    assert slow["latency_s"]["p50"] > 10 * fast["latency_s"]["p50"]  # its median grows, not only its tail
+    assert "slowed" in edgewise("report", slow["id"], cwd=tmp_path).stdout
+
+
 def test_failures_are_kept_beside_what_finished(tmp_path, model):
     done = edgewise("bench", "model.onnx", "--provider", "cpu,tensorrt", *QUICK, "--json", cwd=tmp_path)
     assert done.returncode == 1
