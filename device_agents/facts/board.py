@@ -1,6 +1,8 @@
 """What board this is, and what feeds it."""
 
 import os
+import shutil
+import subprocess
 from typing import Any, Dict, Optional, Tuple
 
 from device_agents.sensors import battery
@@ -8,13 +10,18 @@ from device_agents.sensors.files import folder, read_label, read_text, under
 
 _DEVICE_TREES = ("/proc/device-tree", "/sys/firmware/devicetree/base")
 _DMI = "/sys/class/dmi/id"
+_GETPROP_LIMIT_S = 5.0
 
 # What board makers leave in the DMI fields that they did not fill.
 _PLACEHOLDERS = ("system product name", "to be filled by o.e.m.", "default string", "none", "o.e.m.")
 
 
 def model(root: str) -> Tuple[Optional[str], Optional[str]]:
-    """The board's name: of the device tree, else DMI's maker and product (never a serial number)."""
+    """The board's name: Android's own, the device tree's, or DMI's maker and product (never a serial number)."""
+    if root == "/":
+        name = _android_model()
+        if name:
+            return name, None
     for tree in _DEVICE_TREES:
         name = read_label(under(root, os.path.join(tree, "model")))
         if name:
@@ -27,6 +34,25 @@ def model(root: str) -> Tuple[Optional[str], Optional[str]]:
     if maker is None or product.lower().startswith(maker.lower()):
         return product, None
     return "{} {}".format(maker, product), None
+
+
+def _android_model() -> Optional[str]:
+    """What a phone calls itself; its device tree names the chip's reference board, and may not be read by all."""
+    getprop = shutil.which("getprop")
+    if getprop is None:
+        return None
+    try:
+        done = subprocess.run(
+            [getprop, "ro.product.model"],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            timeout=_GETPROP_LIMIT_S,
+            check=False,
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return " ".join(done.stdout.decode("utf-8", "replace").split())[:64] or None
 
 
 def _dmi(root: str, name: str) -> Optional[str]:

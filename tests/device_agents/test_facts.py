@@ -135,6 +135,25 @@ def test_models(tmp_path, files, expected):
 
 
 @pytest.mark.parametrize(
+    "script, expected",
+    [
+        ('[ "$1" = ro.product.model ] && echo "Pixel  8a"', "Pixel 8a"),
+        ("echo; exit 1", None),
+        ("exec >&-; exec sleep 60", None),
+    ],
+    ids=["answers", "knows none", "hangs"],
+)
+def test_a_phone_is_asked_for_its_model(tmp_path, monkeypatch, script, expected):
+    """Neither adb's list of devices nor the greeting of adbd has it on every phone."""
+    (tmp_path / "getprop").write_text(f"#!/bin/sh\n{script}\n")
+    (tmp_path / "getprop").chmod(0o755)
+    own, _ = board.model("/")
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    monkeypatch.setattr(board, "_GETPROP_LIMIT_S", 1.0)
+    assert board.model("/")[0] == (expected or own)
+
+
+@pytest.mark.parametrize(
     "online, status, source",
     [
         ("1", "Discharging", "external"),
