@@ -5,9 +5,11 @@ Data comes in as arguments and never becomes part of a script.
 
 from __future__ import annotations
 
-# busybox and toybox read the whole file for `wc -c`; macOS has another stat.
+# busybox and toybox read the whole file for `wc -c`; macOS has another stat, and spaces before the number. No shell
+# arithmetic: Android's shell computes with 32 bits.
 _SIZE = """
-size_of() { stat -L -c %s "$1" 2>/dev/null || echo $(($(wc -c <"$1"))); }
+first_word() { echo "$1"; }
+size_of() { stat -L -c %s "$1" 2>/dev/null || first_word $(wc -c <"$1"); }
 """
 
 # Argument: a path whose folder is to be made.

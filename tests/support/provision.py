@@ -39,7 +39,7 @@ def make_deb(path: Path, files: dict[str, bytes], links: dict[str, str] | None =
     return path
 
 
-def make_wheel(folder: Path, name: str, version: str, tag: str, files: dict[str, str], needs=()) -> Path:
+def make_wheel(folder: Path, name: str, version: str, tag: str, files: dict[str, str | bytes], needs=()) -> Path:
     """A wheel that pip takes."""
     info = f"{name}-{version}.dist-info"
     requires = "".join(f"Requires-Dist: {need}\n" for need in needs)

@@ -152,6 +152,33 @@ def test_a_device_has_a_sys_of_its_own_that_tests_write(lab: Lab) -> None:
         lab.write_sys("board64", "../../../../etc/passwd", "x")
 
 
+@pytest.mark.parametrize("board", ["board64", "phone"])
+def test_a_translated_device_shows_an_arm_processor(lab: Lab, board: str) -> None:
+    """A runtime's processor probe crashes on the machine's own /proc/cpuinfo."""
+    cpuinfo = lab.run_in(board, ["cat", "/proc/cpuinfo"], check=True).stdout
+    assert "CPU part\t: 0xd08" in cpuinfo
+    assert "GenuineIntel" not in cpuinfo
+
+
+def test_a_command_over_ssh_has_the_emulated_processor_in_spite_of_sshd(lab: Lab) -> None:
+    """sshd hands its own environment to nobody; without the variable a runtime picks kernels ten times slower."""
+    assert ssh(lab, "board64", "echo $QEMU_CPU") == "cortex-a72\n"
+    assert ssh(lab, "board86", "echo $QEMU_CPU") == "\n"
+
+
+def test_adbd_listens_on_no_virtual_machine_socket(lab: Lab) -> None:
+    """No network namespace confines such a socket: the daemon would be open to the machine's own host."""
+    assert lab.devices["phone"].port == 5555
+    try:
+        own = socket.socket(socket.AF_VSOCK, socket.SOCK_STREAM)
+    except OSError:
+        return  # this kernel has none
+    with own:
+        own.bind((socket.VMADDR_CID_ANY, 5555))
+    with socket.socket(socket.AF_VSOCK, socket.SOCK_STREAM) as own:
+        own.bind((socket.VMADDR_CID_ANY, 5655))
+
+
 # ---- the links
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 
@@ -62,6 +63,34 @@ def test_without_apt_the_next_step_is_told(tmp_path, monkeypatch):
 def test_there_is_no_bundle_for_an_unusual_machine():
     with pytest.raises(SetupError, match="riscv64"):
         bundle.python_layer("riscv64", "linux", Deadline(1))
+
+
+@needs_glibc
+@pytest.mark.parametrize(("system", "shell"), [("linux", "/bin/sh"), ("android", "/system/bin/sh")])
+def test_the_interpreter_of_a_bundle_finds_its_home_loader_and_libraries(tmp_path, monkeypatch, system, shell):
+    """Its home must have lib/python3.11 below it; nothing of the device's own libraries is taken."""
+    triple, loader = debian.TRIPLES["x86_64"], bundle.LOADERS["x86_64"]
+    files = {
+        "usr/bin/python3.11": b"interpreter", "usr/lib/python3.11/os.py": b"", "usr/lib/python3.11/test/big.py": b"",
+        f"lib/{triple}/{loader}": LIBC.read_bytes(), f"usr/lib/{triple}/libstdc++.so.6": LIBC.read_bytes(),
+        f"lib/{triple}/libc.so.6": LIBC.read_bytes(),
+    }  # fmt: skip
+    deb = make_deb(tmp_path / "any_1.0_amd64.deb", files, executable=["usr/bin/python3.11"])
+    monkeypatch.setattr(debian, "fetch", lambda machine, packages, deadline: dict.fromkeys(packages, deb))
+    monkeypatch.setattr(elf, "needed", lambda path: ["libc.so.6"])
+    tree = tmp_path / "tree"
+    tree.mkdir()
+    bundle._build_python(tree, "x86_64", system, Deadline(60))
+    assert (tree / "lib/python3.11/os.py").exists()
+    assert not (tree / "lib/python3.11/test").exists()
+    assert {path.name for path in (tree / "lib").iterdir() if path.is_file()} == {loader, "libstdc++.so.6", "libc.so.6"}
+    assert os.access(tree / "lib" / loader, os.X_OK)
+    wrapper = (tree / "bin/python3").read_text().splitlines()
+    assert wrapper[0] == f"#!{shell}"
+    assert wrapper[2] == "root=${0%/bin/python3}"
+    assert "PYTHONHOME=$root" in wrapper[3]
+    assert f"$root/lib/{loader}" in wrapper[3]
+    assert '--library-path "$root/lib"' in wrapper[3]
 
 
 @needs_glibc

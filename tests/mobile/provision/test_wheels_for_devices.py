@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import sys
+import tarfile
+from pathlib import Path
+
 import pytest
 
 from mobile.deadline import Deadline
 from mobile.errors import SetupError
 from mobile.provision import wheels
+from mobile.provision.layers import pack
 from mobile.provision.tags import Target, platform_tags
 from tests.support.provision import make_wheel
 
@@ -53,6 +58,15 @@ def test_the_wheels_of_the_device_are_taken_with_what_they_need(tmp_path, folder
         "onnxruntime/__init__.py", "onnxruntime/capi/__init__.py",
         "onnxruntime-1.32.0.dist-info/METADATA", "onnxruntime-1.32.0.dist-info/WHEEL",
     }  # fmt: skip
+
+
+def test_libraries_of_wheels_are_never_stripped(tmp_path):
+    """A stripped one does not load ("ELF load command not page-aligned"): each byte arrives, up to the device."""
+    library = Path(sys.executable).resolve().read_bytes()[:200_000] + b"sections that strip would drop"
+    path = make_wheel(tmp_path, "numpy", "1.0", "py3-none-any", {"numpy/core/_umath.so": library})
+    wheels.unpack(path, tmp_path / "tree")
+    with tarfile.open(pack("wheels", tmp_path / "tree", {}).archive) as archive:
+        assert archive.extractfile("numpy/core/_umath.so").read() == library
 
 
 def test_an_older_glibc_gets_the_older_wheel_or_a_clear_word(tmp_path, folder):

@@ -26,6 +26,7 @@ from mobile.transports.adb import AdbTransport
 from mobile.transports.adb_keys import adb_keys
 from mobile.transports.adb_server import server_address
 from mobile.transports.adb_shell_session import Closing
+from mobile.transports.adb_sync import Sync
 from tests.contracts.transport import MIB, Board, Brief, TransportContract, names, read, sh
 from tests.support.adbd import Adbd, AdbServer, Listener
 
@@ -304,6 +305,48 @@ def test_every_byte_is_sent_though_the_socket_takes_few(adbd, tmp_path):
     transport.put(data, f"{tmp_path}/file", deadline=Deadline(60))
     assert read(transport, f"{tmp_path}/file") == data
     transport.close()
+
+
+@pytest.mark.parametrize(("version", "checksum"), [(0x01000000, 3 * 255), (0x01000001, 0)])
+def test_header_and_payload_leave_together_and_checksums_only_where_an_old_device_wants_them(version, checksum):
+    sent = []
+
+    class Taking:
+        def send(self, view):
+            sent.append(bytes(view))
+            return len(view)
+
+    pipe = adb_direct._Pipe(Taking(), 1.0)
+    pipe.version = version
+    pipe.send(adb_direct._WRTE, 1, 2, b"\xff" * 3)
+    (packet,) = sent
+    assert packet[24:] == b"\xff" * 3
+    assert adb_direct._HEADER.unpack(packet[:24])[3:5] == (3, checksum)
+
+
+def test_no_request_for_files_has_a_size_of_32_bits_in_it():
+    """Files of 4 GiB and more pass: the whole file's size is never said, only that of each piece."""
+
+    class Stream:
+        def __init__(self, *answers):
+            self.sent, self._answers = b"", list(answers)
+
+        def send(self, data, timeout_s):
+            self.sent += data
+            return len(data)
+
+        def receive(self, timeout_s):
+            return self._answers.pop(0) if timeout_s and self._answers else None
+
+    word = adb_direct.struct.Struct("<4sI").pack
+    up = Stream(word(b"OKAY", 0))
+    Sync("phone", up, Deadline(5), "push").push("/f", 0o644, iter([b"ab", b"c"]))
+    assert up.sent == word(b"SEND", 8) + b"/f,33188" + word(b"DATA", 2) + b"ab" + word(b"DATA", 1) + b"c" + word(
+        b"DONE", 0
+    )
+    down, got = Stream(word(b"DATA", 2) + b"ab", word(b"DONE", 0)), []
+    Sync("phone", down, Deadline(5), "pull").pull("/f", got.append)
+    assert (down.sent, got) == (word(b"RECV", 2) + b"/f", [b"ab"])
 
 
 def test_a_full_file_system_is_told_by_its_words(adbd, tmp_path, monkeypatch):

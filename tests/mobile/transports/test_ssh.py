@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import time
 from concurrent.futures import ThreadPoolExecutor
 
@@ -168,3 +169,15 @@ def test_keys_are_exchanged_in_the_middle(tmp_path, monkeypatch, side):
         transport.close()
     finally:
         server.stop()
+
+
+def test_a_connection_takes_the_fast_ciphers_and_says_that_it_lives(transport):
+    """AES-GCM goes first, a rekeying stall comes after 64 GiB and not 512 MiB, and an idle link is still asked."""
+    assert sh(transport, "true").ok
+    (slot,) = transport._pool._slots
+    wire = slot.connection.wire
+    assert "gcm" in wire.local_cipher
+    assert "gcm" in wire.remote_cipher
+    assert wire.packetizer.REKEY_BYTES >= 2**36
+    assert wire.packetizer._Packetizer__keepalive_interval == 5
+    assert slot.connection.root.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
