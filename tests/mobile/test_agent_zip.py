@@ -54,7 +54,7 @@ PYTHONS = other_pythons()
 TO_TRY = [pytest.param(path, id=f"3.{minor}") for minor, path in PYTHONS.items()]
 if 8 not in PYTHONS:
     TO_TRY.append(
-        pytest.param("", id="3.8", marks=pytest.mark.skip(reason="no Python 3.8, the oldest for the agent, is here"))
+        pytest.param("", id="3.8", marks=pytest.mark.skip(reason="no CPython 3.8 on this machine, the oldest that the agent runs on"))
     )
 
 
