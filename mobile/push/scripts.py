@@ -235,7 +235,7 @@ receive() {{
     ticker=$!
     fill "$@"
     echo end
-    kill $ticker 2>/dev/null
+    {{ kill -KILL $ticker; wait $ticker; }} 2>/dev/null  # mksh, whose sleep is its own, holds the outputs until then
 }}
 follow() {{
     while read -r line && [ "$line" != end ]; do cat <&5; done

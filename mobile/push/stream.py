@@ -9,10 +9,11 @@ from __future__ import annotations
 import struct
 import time
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from typing import BinaryIO
 
 from mobile.errors import TransportError
+from mobile.push.ahead import Ahead
 from mobile.push.content import Chunk, Content
 from mobile.push.plan import Send
 from mobile.transports.files import opened
@@ -27,6 +28,7 @@ GUESS_WORTH = 0.7  # what its size must shrink to while the link's rate is not k
 TOO_FAST = 150e6  # bytes a second of a link that no compression keeps up with
 _BURST_BYTES = 4 * 1024 * 1024  # buffers on the way (ssh's window, TCP's) take so much at once, whatever the link does
 _SETTLE_S = 1.0
+_PIECES_AHEAD = 4
 _HEADER = b"\x1f\x8b\x08\0\0\0\0\0\0\xff"  # gzip (RFC 1952) without name and time
 _LAST_BLOCK = b"\x03\0"  # an empty last block of deflate (RFC 1951)
 # Weights hold few repetitions: to code their bytes by frequency alone is as good as level 1, at several times its rate.
@@ -127,16 +129,19 @@ class Judge:
 
 def pieces(
     content: Content, send: Send, *, packed: bool, meter: Meter, on_bytes: Callable[[int], None]
-) -> Iterator[bytes]:
+) -> Generator[bytes, None, None]:
     """What goes to the device. ``on_bytes`` is told how many bytes of the file were handed over with each piece."""
-    form = _packed if packed else _raw
     with opened(content.source) as (stream, _):
-        yield from form(content, send, stream, meter, on_bytes)
+        made = (_packed if packed else _raw)(content, send, stream, meter)
+        with Ahead(made, _PIECES_AHEAD) as ahead:
+            for piece, count in ahead:
+                if piece:
+                    yield piece
+                meter.sent(len(piece))
+                on_bytes(count)
 
 
-def _raw(
-    content: Content, send: Send, stream: BinaryIO, meter: Meter, on_bytes: Callable[[int], None]
-) -> Iterator[bytes]:
+def _raw(content: Content, send: Send, stream: BinaryIO, meter: Meter) -> Iterator[tuple[bytes, int]]:
     for chunk in send.chunks:
         stream.seek(chunk.offset)
         left_bytes = chunk.length
@@ -144,33 +149,25 @@ def _raw(
             piece = stream.read(min(meter.piece_bytes(), left_bytes))
             if not piece:
                 raise _shorter(content)
-            yield piece
             left_bytes -= len(piece)
-            meter.sent(len(piece))
-            on_bytes(len(piece))
+            yield piece, len(piece)
 
 
-def _packed(
-    content: Content, send: Send, stream: BinaryIO, meter: Meter, on_bytes: Callable[[int], None]
-) -> Iterator[bytes]:
-    yield _HEADER
+def _packed(content: Content, send: Send, stream: BinaryIO, meter: Meter) -> Iterator[tuple[bytes, int]]:
+    yield _HEADER, 0
     check, judge = 0, Judge()
     for chunk in send.chunks:
         data = _read(stream, chunk, content)
         check = zlib.crc32(data, check)
         rate = meter.rate()
         way = squeeze(data, rate) if judge.packs else STORED
-        for part, piece in _deflated(data, way, meter):
-            if piece:
-                yield piece
-            meter.sent(len(piece))
-            on_bytes(part)
+        yield from _deflated(data, way, meter)
         if way != STORED:
             judge.packed(len(data), rate)
-    yield _LAST_BLOCK + struct.pack("<II", check, send.length & 0xFFFFFFFF)
+    yield _LAST_BLOCK + struct.pack("<II", check, send.length & 0xFFFFFFFF), 0
 
 
-def _deflated(data: bytes, way: Way, meter: Meter) -> Iterator[tuple[int, bytes]]:
+def _deflated(data: bytes, way: Way, meter: Meter) -> Iterator[tuple[bytes, int]]:
     """Pieces of deflate blocks, each with how many bytes of the data it took."""
     packer = _packer(way)
     start = 0
@@ -180,7 +177,7 @@ def _deflated(data: bytes, way: Way, meter: Meter) -> Iterator[tuple[int, bytes]
         piece = packer.compress(part)
         if start == len(data):
             piece += packer.flush(zlib.Z_FULL_FLUSH)  # the next chunk's blocks refer to nothing before them
-        yield len(part), piece
+        yield piece, len(part)
 
 
 def _packer(way: Way) -> zlib._Compress:

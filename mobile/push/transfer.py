@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from mobile.deadline import Deadline
@@ -189,20 +190,19 @@ class Transfer:
             self._pushed.wire_bytes = self._meter.sent_bytes
             self._steps.done(count)
 
-        stdin: Iterable[bytes] = ()
-        if step.send is not None:
-            stdin = pieces(file, step.send, packed=packed, meter=self._meter, on_bytes=handed)
-        return self._shell.receive(
-            file,
-            step,
-            f"{self._folder}/{file.name}",
-            claim=claim,
-            packed=packed,
-            index=self._index if small else "",
-            stdin=stdin,
-            on_owner=self._ours.add,
-            deadline=self._deadline,
-        )
+        stream = step.send and pieces(file, step.send, packed=packed, meter=self._meter, on_bytes=handed)
+        with contextlib.closing(stream) if stream else contextlib.nullcontext(()) as stdin:
+            return self._shell.receive(
+                file,
+                step,
+                f"{self._folder}/{file.name}",
+                claim=claim,
+                packed=packed,
+                index=self._index if small else "",
+                stdin=stdin,
+                on_owner=self._ours.add,
+                deadline=self._deadline,
+            )
 
     def _disappointed(self, file: Content, received: Received) -> bool:
         """False when the file is to be tried again, with less trust."""
