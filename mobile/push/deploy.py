@@ -131,7 +131,7 @@ class _Work:
         transport = open_transport(self.device)
         store = DeviceStore(transport, self.device.workdir, stop=line.stopping)
         with DeviceSession(self.device, transport, store, stopping=line.stopping) as session:
-            store.folder(deadline)
+            store.reach(deadline)
             outcome.pushed = store.push(self.files.get(), deadline=deadline, progress=self._progress(line))
             outcome.check = NOT_ASKED
             if self.check:

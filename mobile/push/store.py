@@ -143,6 +143,10 @@ class DeviceStore:
         folder = self.folder(deadline)
         self.shell(deadline).ask(scripts.REMOVE, [f"{folder}/{name}" for name in OWNED], deadline)
 
+    def reach(self, deadline: Deadline) -> None:
+        """Nothing, once the device has answered: for who has something else to do while it is connected to."""
+        DeviceShell(self._transport, "").ask(scripts.HOME, [], deadline)
+
     def folder(self, deadline: Deadline) -> str:
         """The working folder on the device, with "~" replaced by the home folder there."""
         return self.shell(deadline).folder
