@@ -53,9 +53,8 @@ def works(python, minor):
 PYTHONS = other_pythons()
 TO_TRY = [pytest.param(path, id=f"3.{minor}") for minor, path in PYTHONS.items()]
 if 8 not in PYTHONS:
-    TO_TRY.append(
-        pytest.param("", id="3.8", marks=pytest.mark.skip(reason="no CPython 3.8 on this machine, the oldest that the agent runs on"))
-    )
+    absent = pytest.mark.skip(reason="no CPython 3.8 on this machine, the oldest that the agent runs on")
+    TO_TRY.append(pytest.param("", id="3.8", marks=absent))
 
 
 @pytest.fixture(scope="module")
