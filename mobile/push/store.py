@@ -61,6 +61,7 @@ class DeviceStore:
         self._patience_s = patience_s
         self._stop = stop
         self._shell: DeviceShell | None = None
+        self._home: str | None = None
         self._lock = threading.Lock()
 
     def put_file(
@@ -145,7 +146,7 @@ class DeviceStore:
 
     def reach(self, deadline: Deadline) -> None:
         """Nothing, once the device has answered: for who has something else to do while it is connected to."""
-        DeviceShell(self._transport, "").ask(scripts.HOME, [], deadline)
+        self._home = self._ask_home(deadline)
 
     def folder(self, deadline: Deadline) -> str:
         """The working folder on the device, with "~" replaced by the home folder there."""
@@ -161,14 +162,17 @@ class DeviceStore:
     def _expand(self, deadline: Deadline) -> str:
         workdir = self._workdir.rstrip("/")
         if workdir == "~" or workdir.startswith("~/"):
-            asked = DeviceShell(self._transport, "").ask(scripts.HOME, [], deadline)
-            workdir = asked.stdout.decode("utf-8", "surrogateescape").rstrip("/") + workdir[1:]
+            workdir = (self._home or self._ask_home(deadline)) + workdir[1:]
         if not workdir.startswith("/"):
             raise ConfigError(
                 f"{self._transport.name}: workdir is {self._workdir!r}, which is {workdir!r} there",
                 hint="set `workdir` to a folder that starts with / or ~/",
             )
         return workdir
+
+    def _ask_home(self, deadline: Deadline) -> str:
+        asked = DeviceShell(self._transport, "").ask(scripts.HOME, [], deadline)
+        return asked.stdout.decode("utf-8", "surrogateescape").rstrip("/")
 
     def _transfer(
         self,
