@@ -38,7 +38,8 @@ _log = logging.getLogger(__name__)
 
 @dataclass
 class Pushed:
-    """What a push did. Bytes of the artifact: sent, copied from other artifacts on the device, kept of an earlier try.
+    """What a push did. Bytes of the artifact: sent, copied from other artifacts on the device, and kept by the last try
+    of what the tries before it, also those of earlier pushes, had brought.
 
     ``wire_bytes`` is what crossed the link, compressed where that paid; ``resumes`` counts broken links.
     """
@@ -144,6 +145,7 @@ class Transfer:
         self._steps.begin(sum(file.size_bytes for file, _ in needed))
         self._check_space(needed, prepared.free_bytes)
         self._recheck = False
+        self._pushed.kept_bytes = 0
         known = known_places(prepared.chunks) if self._trusts else {}
         for file, answer in reversed(needed):
             if not self._place(file, answer, known, prepared.unpacks and self._trusts):
