@@ -50,7 +50,7 @@ def test_detached_on_two_boards_collected_by_a_new_program(desk):
 def test_detached_on_the_phone_over_adbd(desk, in_ctl, monkeypatch):
     """A model, by the runtime that `edgewise setup` gives a phone that has no Python; the cable is out meanwhile."""
     text = (desk / "devices.yaml").read_text().replace("{transport: adb", "{kind: android, transport: adb")
-    workdir = "workdir: /data/local/tmp/edgewise-setup"  # where the tests of the set-up have put it, if they ran before
+    workdir = "workdir: /data/local/tmp/edgewise-drawer"  # shared with test_drawer.py: the phone is set up once
     text = text.replace("transport: adb", f"transport: adb, {workdir}, env: {{QEMU_CPU: cortex-a72}}")
     (desk / "devices.yaml").write_text(text)
     monkeypatch.setenv("EDGEWISE_CACHE", str(lab_cache()))
