@@ -134,6 +134,7 @@ TRAPS = [
         [
             f"{ADB}::test_no_request_for_files_has_a_size_of_32_bits_in_it",
             f"{DEVICE_SCRIPTS}::test_files_over_4_gib_keep_their_size",
+            "tests/mobile/push/test_push_shells.py::test_a_large_file_is_had_and_one_of_its_size_modulo_32_bits_is_not",
         ],
     ),
     (

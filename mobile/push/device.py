@@ -121,11 +121,11 @@ class DeviceShell:
             self.incoming, file.sha256, "1" if claim else "0", str(step.start), str(file.size_bytes), target,
             "packed" if packed else "raw", "1" if final else "0", index if final else "",
         ]  # fmt: skip
+        end = step.start
         for operation in step.operations:
-            if isinstance(operation, Copy):
-                arguments += [operation.path, str(operation.offset), str(operation.length)]
-            else:
-                arguments += ["-", "0", str(operation.length)]
+            end += operation.length
+            path, offset = (operation.path, operation.offset) if isinstance(operation, Copy) else ("-", 0)
+            arguments += [path, str(offset), str(offset + 1), str(operation.length), str(end)]
         lines = _Lines(on_owner)
         done = self._transport.run(
             ["sh", "-c", scripts.RECEIVE, "sh", *arguments],

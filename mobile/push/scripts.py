@@ -1,6 +1,7 @@
 """What the store asks of a device, in POSIX shell: coreutils, busybox, toybox and macOS all understand it.
 
-Data comes in as arguments and never becomes part of a script. No program is asked to read a part of a pipe:
+Data comes in as arguments and never becomes part of a script. Nothing is computed with sizes: mksh, Android's shell,
+does so in 32 bits. No program is asked to read a part of a pipe:
 toybox's `head` takes more than it gives on, and its `dd` may be missing. `head -c` is for files only, and a stream is
 read to its end.
 """
@@ -34,8 +35,10 @@ print(h.hexdigest())');;
 }
 """
 
+# bytes: a file's size. busybox's wc counts in 32 bits, so it is asked only where there is no stat as Linux has it.
 _BYTES = """
-bytes() { echo "$(($(wc -c <"$1")))"; }
+bytes() { stat -c %s "$1" 2>/dev/null || { set -- $(wc -c <"$1"); echo "${1:-0}"; }; }
+larger() { [ ${#1} -gt ${#2} ] || { [ ${#1} = ${#2} ] && [ "$1" \\> "$2" ]; }; }
 """
 
 # flush: what was written to a file or folder is on the storage. toybox has fsync, GNU's sync takes a file, and every
@@ -158,7 +161,7 @@ part=$2.{PART} theirs=$2.$3
 if [ "$3" != {PART} ]; then
     end $(words "$3") || exit {BUSY}
     if [ -f "$theirs" ]; then
-        if [ -f "$part" ] && [ "$(bytes "$part")" -gt "$(bytes "$theirs")" ]
+        if [ -f "$part" ] && larger "$(bytes "$part")" "$(bytes "$theirs")"
         then rm -f "$theirs"; else mv -f "$theirs" "$part"; fi
     fi
 fi
@@ -168,8 +171,9 @@ fi
 )
 
 # Arguments: incoming folder, SHA-256, 1 to go on with what is there, how many bytes of it, size, target, "raw" or
-# "packed", 1 when the file is complete after this, its folder's chunk index or nothing; then three words for each
-# operation: a file, an offset and a length to copy, or "-", 0 and the length of what stdin brings.
+# "packed", 1 when the file is complete after this, its folder's chunk index or nothing; then five words for each
+# operation: a file, an offset, the offset and 1, a length to copy, and how long the file is then; or "-", 0, 1, the
+# length of what stdin brings, and how long the file is then.
 #
 # The file is written under its owner's name, so no two processes ever write one. While it grows, `follow` reads it back
 # and hands it to the hash, woken by the ticks and the "end" of `receive`, and about once a second what is there is
@@ -199,8 +203,8 @@ shorten() {{
 }}
 range() {{
     if [ -n "$skips" ]; then
-        dd if="$1" bs=1048576 skip="$2" count="$3" iflag=skip_bytes,count_bytes,fullblock 2>/dev/null
-    else tail -c "+$(($2 + 1))" "$1" 2>/dev/null | head -c "$3"
+        dd if="$1" bs=1048576 skip="$2" count="$4" iflag=skip_bytes,count_bytes,fullblock 2>/dev/null
+    else tail -c "+$3" "$1" 2>/dev/null | head -c "$4"
     fi
 }}
 unpack() {{
@@ -210,21 +214,20 @@ unpack() {{
     fi
 }}
 fill() {{
-    at=$keep
     while [ $# -gt 0 ]; do
-        at=$((at + $3)) code=0
+        code=0
         case $1$mode in
             -packed) unpack >>"$me" || code=$?;;
             -*) cat >>"$me" || code=$?;;
-            *) range "$1" "$2" "$3" >>"$me" || code=$?;;
+            *) range "$1" "$2" "$3" "$4" >>"$me" || code=$?;;
         esac
         now=$(bytes "$me")
-        if [ "$now" != "$at" ] || [ $code != 0 ]; then
+        if [ "$now" != "$5" ] || [ $code != 0 ]; then
             case $1 in -) why=stream;; *) why=copy;; esac
             echo "failed $why $now" >&6
             return 1
         fi
-        shift 3
+        shift 5
     done
 }}
 receive() {{
@@ -278,7 +281,10 @@ FORGET = f"""rm -f "$1/$2.{PART}" """
 # Argument: the store's folder. Answers "SIZE PATH" and a NUL for each file.
 LIST = """
 [ -d "$1" ] || exit 0
-find "$1" -type f -exec sh -c 'for f; do printf "%s %s\\0" "$(($(wc -c <"$f")))" "$f"; done' sh {} +
+find "$1" -type f -exec sh -c 'for f; do
+    n=$(stat -c %s "$f" 2>/dev/null || wc -c <"$f")
+    printf "%s %s\\0" ${n:-0} "$f"
+done' sh {} +
 """
 
 # Arguments: incoming folder, 1 to remove cut pushes from it at once, the store's folder, then the files to remove, with

@@ -162,7 +162,7 @@ def stuck(workdir, data, count):
     got = content(data, "m")
     arguments = [
         f"{workdir}/incoming", got.sha256, "0", "0", str(len(data)), f"{workdir}/store/m", "raw", "1", "", "-", "0",
-        str(len(data)),
+        "1", str(len(data)), str(len(data)),
     ]  # fmt: skip
     (workdir / "incoming").mkdir(parents=True)
     child = subprocess.Popen(
