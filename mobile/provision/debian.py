@@ -6,6 +6,7 @@ is run.
 
 from __future__ import annotations
 
+import contextlib
 import io
 import os
 import shutil
@@ -23,7 +24,6 @@ PYTHON = "3.11"  # bookworm's
 GLIBC = (2, 36)  # bookworm's
 ARCHITECTURES = {"aarch64": "arm64", "x86_64": "amd64"}
 TRIPLES = {"aarch64": "aarch64-linux-gnu", "x86_64": "x86_64-linux-gnu"}
-_ARCHIVE = "http://deb.debian.org/debian"  # the project's own; apt checks signatures, so http is enough
 _KEYRING = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
 _LISTS_AGE_S = 7 * 24 * 3600.0
 _LIMIT_BYTES = 256 * 1024 * 1024
@@ -81,16 +81,19 @@ def _prepare(folder: Path, machine: str) -> list[str]:
 
 
 def _archive() -> str:
-    """The address that this host's own apt has for Debian, else the project's; $EDGEWISE_DEBIAN before both."""
+    """The address that this host's own apt has for Debian, whatever its release; $EDGEWISE_DEBIAN before it."""
     named = os.environ.get("EDGEWISE_DEBIAN")
     if named:
         return named
-    wanted = ["Created-By: Packages", "Origin: Debian", f"Codename: {SUITE}"]
-    try:
-        found = tool(["apt-get", "indextargets", "--format", "$(REPO_URI)", *wanted], Deadline(20)).split()
-    except SetupError:
-        found = []
-    return found[0] if found else _ARCHIVE
+    for wanted in ([f"Codename: {SUITE}"], []):
+        asked = ["apt-get", "indextargets", "--format", "$(REPO_URI)", "Created-By: Packages", "Origin: Debian", *wanted]
+        with contextlib.suppress(SetupError):
+            if found := tool(asked, Deadline(20)).split():
+                return found[0]
+    raise SetupError(
+        "this needs Debian packages, and this host's apt names no Debian archive",
+        hint="set EDGEWISE_DEBIAN to the address of one (apt checks its signatures)",
+    )
 
 
 def _update(options: list[str], stamp: Path, deadline: Deadline) -> None:
