@@ -86,7 +86,8 @@ def _archive() -> str:
     if named:
         return named
     for wanted in ([f"Codename: {SUITE}"], []):
-        asked = ["apt-get", "indextargets", "--format", "$(REPO_URI)", "Created-By: Packages", "Origin: Debian", *wanted]
+        filters = ["Created-By: Packages", "Origin: Debian", *wanted]
+        asked = ["apt-get", "indextargets", "--format", "$(REPO_URI)", *filters]
         with contextlib.suppress(SetupError):
             if found := tool(asked, Deadline(20)).split():
                 return found[0]
