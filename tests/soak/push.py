@@ -262,7 +262,7 @@ class Soak:
         """What is visible: all of it must be whole, and in use must be the old model or the new one."""
         found: dict[str, str] = {}
         for line in self._console(device, _LOOK).splitlines():
-            kind, path, digest = line.split()[:3]
+            kind, path, digest = (*line.split()[:3], "", "")[:3]
             if kind == "stored" and path.split("/")[2] != digest:
                 outcome.wrong.append(f"{when}: {path} has the SHA-256 {digest}")
             if kind == "current":
@@ -275,7 +275,8 @@ class Soak:
 
     def _incoming(self, device: str, sha256: str) -> int:
         lines = [line.split() for line in self._console(device, _LOOK).splitlines() if line.startswith("incoming ")]
-        return max((int(size) for _, path, size in lines if sha256 in path), default=0)
+        # A file that was there a moment ago has no size.
+        return max((int(words[2]) for words in lines if len(words) == 3 and sha256 in words[1]), default=0)
 
     def _console(self, device: str, script: str, *words: str) -> str:
         """What a script said on the board's console; $1 is the working folder. As who logs in, but for the disk."""
