@@ -16,8 +16,8 @@ from dataclasses import dataclass
 
 from mobile.deadline import Deadline
 from mobile.errors import TransportError, UsageError
-from mobile.push import scripts
 from mobile.push.store import DeviceStore
+from mobile.transports.scripts import FLUSH
 
 KEPT_ENTRIES = 20
 
@@ -25,7 +25,7 @@ KEPT_ENTRIES = 20
 # One rename switches: a reader finds the old model or the new one. Where links are not possible (/sdcard), a file holds
 # the path. Answers "link" or "file".
 _SWITCH = (
-    scripts.FLUSH
+    FLUSH
     + """
 cd "$1" && mkdir -p current/.history && cd current || exit 1
 [ -f "$4" ] || { echo "$4: No such file or directory" >&2; exit 1; }

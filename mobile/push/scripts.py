@@ -8,6 +8,8 @@ read to its end.
 
 from __future__ import annotations
 
+from mobile.transports.scripts import FLUSH, SIZE
+
 INDEX_NAME = ".edgewise-chunks"  # beside the files of an artifact: what mobile.push.index writes
 PART = "part"  # what follows the hash in the name of an incoming file that nobody works on
 
@@ -35,18 +37,9 @@ print(h.hexdigest())');;
 }
 """
 
-# bytes: a file's size. busybox's wc counts in 32 bits, so it is asked only where there is no stat as Linux has it.
-_BYTES = """
-bytes() { stat -c %s "$1" 2>/dev/null || { set -- $(wc -c <"$1"); echo "${1:-0}"; }; }
+# larger: whether the first of two sizes is. No arithmetic: they may not fit into the shell's numbers.
+_LARGER = """
 larger() { [ ${#1} -gt ${#2} ] || { [ ${#1} = ${#2} ] && [ "$1" \\> "$2" ]; }; }
-"""
-
-# flush: what was written to a file or folder is on the storage. toybox has fsync, GNU's sync takes a file, and every
-# sync flushes all there is.
-FLUSH = """
-flusher=sync
-if command -v fsync >/dev/null 2>&1; then flusher=fsync; fi
-flush() { $flusher "$1" 2>/dev/null || sync; }
 """
 
 # An incoming file's name ends in who works on it: PID-GROUP-START-BOOT, unique for ever. START is in the kernel's
@@ -95,14 +88,14 @@ words() { (IFS=-; set -- $1; IFS=' '; echo "$@"); }
 # what is there of it; then "unpack" when there is a gunzip, "df ..." and "index FOLDER JSON", newest first.
 PREPARE = (
     _DIGEST
-    + _BYTES
+    + SIZE
     + _OWNER
     + f"""
 mkdir -p "$1" || exit 1
 incoming=$1 store=$2 recheck=$3 newest=$4
 shift 4
 while [ $# -gt 0 ]; do
-    if [ -f "$1" ] && [ "$(bytes "$1")" = "$2" ] && {{ [ "$recheck" = 0 ] || [ "$(digest <"$1")" = "$3" ]; }}
+    if [ -f "$1" ] && [ "$(size_of "$1")" = "$2" ] && {{ [ "$recheck" = 0 ] || [ "$(digest <"$1")" = "$3" ]; }}
     then echo have; else echo need; fi
     for part in "$incoming/$3".*; do
         [ -f "$part" ] || continue
@@ -110,7 +103,7 @@ while [ $# -gt 0 ]; do
         if [ "$owner" != {PART} ]; then
             if alive $(words "$owner"); then state=alive; else state=dead; fi
         fi
-        echo "part $owner $(bytes "$part") $state"
+        echo "part $owner $(size_of "$part") $state"
     done
     shift 3
 done
@@ -139,7 +132,8 @@ BUSY = 5
 # name of one that nobody works on (of two, the longer stays), and answers the SHA-256 of its first bytes.
 CLAIM = (
     _DIGEST
-    + _BYTES
+    + SIZE
+    + _LARGER
     + _OWNER
     + f"""
 nap() {{ sleep 0.1 2>/dev/null || sleep 1; }}
@@ -161,7 +155,7 @@ part=$2.{PART} theirs=$2.$3
 if [ "$3" != {PART} ]; then
     end $(words "$3") || exit {BUSY}
     if [ -f "$theirs" ]; then
-        if [ -f "$part" ] && larger "$(bytes "$part")" "$(bytes "$theirs")"
+        if [ -f "$part" ] && larger "$(size_of "$part")" "$(size_of "$theirs")"
         then rm -f "$theirs"; else mv -f "$theirs" "$part"; fi
     fi
 fi
@@ -181,7 +175,7 @@ fi
 # Answers "owner OWNER", then "stored", "kept", or "failed WHY AT".
 RECEIVE = (
     _DIGEST
-    + _BYTES
+    + SIZE
     + FLUSH
     + _OWNER
     + f"""
@@ -199,7 +193,7 @@ trap 'exit 1' HUP INT TERM
 trap 'code=$?; [ ! -f "$me" ] || mv -f "$me" "$part"; exit $code' EXIT
 shorten() {{
     truncate -s "$2" "$1" 2>/dev/null || dd if=/dev/null of="$1" bs=1 seek="$2" count=0 2>/dev/null
-    [ "$(bytes "$1")" = "$2" ] || {{ head -c "$2" "$1" >"$1.short" && mv -f "$1.short" "$1"; }}
+    [ "$(size_of "$1")" = "$2" ] || {{ head -c "$2" "$1" >"$1.short" && mv -f "$1.short" "$1"; }}
 }}
 range() {{
     if [ -n "$skips" ]; then
@@ -221,7 +215,7 @@ fill() {{
             -*) cat >>"$me" || code=$?;;
             *) range "$1" "$2" "$3" "$4" >>"$me" || code=$?;;
         esac
-        now=$(bytes "$me")
+        now=$(size_of "$me")
         if [ "$now" != "$5" ] || [ $code != 0 ]; then
             case $1 in -) why=stream;; *) why=copy;; esac
             echo "failed $why $now" >&6
@@ -247,7 +241,7 @@ follow() {{
 if [ "$claim" = 1 ]; then mv -f "$part" "$me" 2>/dev/null || exit {GONE}
 else : >"$me" || exit 1
 fi
-[ "$(bytes "$me")" = "$keep" ] || shorten "$me" "$keep" || exit 1
+[ "$(size_of "$me")" = "$keep" ] || shorten "$me" "$keep" || exit 1
 skips=
 [ "$(printf 123 | dd bs=2 skip=1 count=1 iflag=skip_bytes,count_bytes,fullblock 2>/dev/null)" != 2 ] || skips=1
 if [ "$final" = 0 ]; then
@@ -258,7 +252,7 @@ fi
 tick=0.25 ticks=0
 sleep 0.01 2>/dev/null || tick=1
 got=$(receive "$@" | follow 5<"$me" | digest) || exit 1
-[ "$(bytes "$me")" = "$size" ] || exit 1
+[ "$(size_of "$me")" = "$size" ] || exit 1
 [ "$got" = "$sha" ] || {{ echo "SHA-256 is $got, expected $sha" >&2; exit {DAMAGED}; }}
 flush "$me" || exit 1
 place=${{target%/*}}
@@ -279,12 +273,10 @@ echo stored
 FORGET = f"""rm -f "$1/$2.{PART}" """
 
 # Argument: the store's folder. Answers "SIZE PATH" and a NUL for each file.
-LIST = """
+LIST = f"""
 [ -d "$1" ] || exit 0
-find "$1" -type f -exec sh -c 'for f; do
-    n=$(stat -c %s "$f" 2>/dev/null || wc -c <"$f")
-    printf "%s %s\\0" ${n:-0} "$f"
-done' sh {} +
+find "$1" -type f -exec sh -c '{SIZE}
+for f; do printf "%s %s\\0" "$(size_of "$f")" "$f"; done' sh {{}} +
 """
 
 # Arguments: incoming folder, 1 to remove cut pushes from it at once, the store's folder, then the files to remove, with

@@ -5,11 +5,19 @@ Data comes in as arguments and never becomes part of a script.
 
 from __future__ import annotations
 
-# busybox and toybox read the whole file for `wc -c`; macOS has another stat, and spaces before the number. No shell
-# arithmetic: Android's shell computes with 32 bits.
-_SIZE = """
-first_word() { echo "$1"; }
-size_of() { stat -L -c %s "$1" 2>/dev/null || first_word $(wc -c <"$1"); }
+# size_of: the bytes of a file, 0 when there is none. busybox's wc counts in 32 bits and reads the whole file, so it is
+# asked only where there is no stat as Linux has it (macOS); some put spaces before the number. No shell arithmetic:
+# Android's shell computes with 32 bits.
+SIZE = """
+size_of() { stat -L -c %s "$1" 2>/dev/null || { set -- $(wc -c <"$1"); echo "${1:-0}"; }; }
+"""
+
+# flush: what was written to a file or folder is on the storage. toybox has fsync, GNU's sync takes a file, and every
+# sync flushes all there is.
+FLUSH = """
+flusher=sync
+if command -v fsync >/dev/null 2>&1; then flusher=fsync; fi
+flush() { $flusher "$1" 2>/dev/null || sync; }
 """
 
 # Argument: a path whose folder is to be made.
@@ -24,26 +32,21 @@ _REFUSE_FOLDER = """
 [ ! -d "$2" ] || { echo "$2: Is a directory" >&2; exit 1; }
 """
 
-# toybox has fsync, GNU's sync takes a file; the others sync all they have.
-_SYNC = """
-sync_file() { fsync "$1" 2>/dev/null || sync "$1" 2>/dev/null || sync; }
-"""
-
 # Arguments: temporary path, target, size in bytes, mode in octal.
 _FINISH = """
 got=$(size_of "$1")
 [ "$got" = "$3" ] || { echo "$got of $3 bytes arrived" >&2; exit 1; }
-chmod "$4" "$1" && sync_file "$1" && mv -f "$1" "$2"
+chmod "$4" "$1" && flush "$1" && mv -f "$1" "$2"
 """
 
 MAKE_FOLDER = _MAKE_FOLDER + 'make_folder "$1"'
-FINISH_PUT = f'{_SIZE}{_SYNC} ({_REFUSE_FOLDER}{_FINISH}) || {{ rm -f "$1"; exit 1; }}'
+FINISH_PUT = f'{SIZE}{FLUSH} ({_REFUSE_FOLDER}{_FINISH}) || {{ rm -f "$1"; exit 1; }}'
 REMOVE = 'rm -f "$1"'
 
 # The bytes come on stdin. Whatever ends this, also a signal or the loss of the link, the temporary file goes.
 PUT = (
-    _SIZE
-    + _SYNC
+    SIZE
+    + FLUSH
     + _MAKE_FOLDER
     + f"""
 make_folder "$2"
@@ -54,7 +57,7 @@ trap 'rm -f "$1"; exit 1' HUP INT TERM
 )
 
 # Argument: path. Answers the size in bytes, a line, then the bytes.
-PREPARE_GET = f"""{_SIZE}
+PREPARE_GET = f"""{SIZE}
 [ -e "$1" ] || {{ echo "$1: No such file or directory" >&2; exit 1; }}
 [ -f "$1" ] || {{ echo "$1: Not a file" >&2; exit 1; }}
 [ -r "$1" ] || {{ echo "$1: Permission denied" >&2; exit 1; }}

@@ -43,3 +43,12 @@ def test_files_over_4_gib_keep_their_size(tmp_path, shell, environment):
     assert (done.returncode, done.stderr) == (0, "")
     assert target.stat().st_size == LARGE_BYTES
     assert run(shell, scripts.PREPARE_GET, target, env=environment).stdout.split() == [str(LARGE_BYTES)]
+
+
+@pytest.mark.parametrize("shell", SHELLS, ids=" ".join)
+def test_a_file_that_is_gone_has_no_bytes_and_fails_the_put(tmp_path, shell):
+    gone = run(shell, f'{scripts.SIZE} size_of "$1"', tmp_path / "none", env=dict(os.environ))
+    assert gone.stdout == "0\n"
+    done = run(shell, scripts.FINISH_PUT, tmp_path / "none", tmp_path / "target", 0, "644", env=dict(os.environ))
+    assert done.returncode == 1
+    assert not (tmp_path / "target").exists()
