@@ -16,7 +16,7 @@ outputs         first (index of the first item), top1 [] (arg-max class of each 
 failure         code, message, hint, phase ("spec", "load", "first", "warmup", "measure", "evaluate" or "finish")
 done            t_ns, outcome ("completed", "stopped" or "failed"), invocations,
                 memory {before_load, after_load, peak_rss} (bytes or null),
-                overhead {sampler_cpu_s, sampler_cpu_share, ticks, missed_ticks, supervisor_cpu_s},
+                overhead {sampler_cpu_s, sampler_cpu_share, ticks, missed_ticks, supervisor_cpu_s, sources {name: ...}},
                 summary (a command runner's own figures, else null)
 ==============  =====================================================================================================
 """

@@ -1,4 +1,8 @@
-"""The sampler: a thread of the supervisor that reads every sensor on a fixed schedule and measures what that costs."""
+"""The sampler: threads of the supervisor that read every sensor on a fixed schedule and measure what that costs.
+
+One thread reads all that is cheap, the small files of /sys. Each source that is dear (a program to start, a table to
+print) has a thread of its own, at a rate that it can bear: it never holds up the others.
+"""
 
 import contextlib
 import threading
@@ -8,6 +12,7 @@ from typing import Any, Callable, Dict, List, Optional, Sequence
 from device_agents import records
 from device_agents.records import Record
 from device_agents.sensors import Sensor, SensorError
+from device_agents.sensors.base import Source
 
 BLOCK_S = 1.0  # a block of samples is emitted about this often
 HEARTBEAT_S = 1.0  # the period where there is nothing to read
@@ -16,17 +21,53 @@ STOP_TIMEOUT_S = 10.0  # a read that hangs in the kernel longer than this is lef
 Emit = Callable[[Record], None]
 
 
+class Sampling:
+    """All the sampling of a run: ``start`` and ``stop`` of one sampler for the files and one for each source."""
+
+    def __init__(self, sensors: Sequence[Sensor], period_s: float, emit: Emit) -> None:
+        sources: Dict[Source, List[Sensor]] = {}
+        for sensor in sensors:
+            if sensor.source is not None:
+                sources.setdefault(sensor.source, []).append(sensor)
+        files = [sensor for sensor in sensors if sensor.source is None]
+        self._files = Sampler(files, period_s, emit)
+        self._slow = [Sampler(found, period_s, emit, source) for source, found in sources.items()]
+
+    def start(self) -> None:
+        """Starts the threads; the first samples are taken at once."""
+        for sampler in [self._files, *self._slow]:
+            sampler.start()
+
+    def stop(self) -> Dict[str, Any]:
+        """Ends the sampling and gives the overhead: that of the files' sampler (see Sampler.stop), where the CPU time
+        is that of all; ``sources`` has the same for each source, with its period_s.
+        """
+        for sampler in [self._files, *self._slow]:
+            sampler.ask_to_stop()
+        overhead = self._files.stop()
+        sources = {sampler.name: sampler.stop() for sampler in self._slow}
+        for name in ("sampler_cpu_s", "sampler_cpu_share"):
+            overhead[name] += sum(part[name] for part in sources.values())
+        errors = [overhead["sampler_error"]] + [part["sampler_error"] for part in sources.values()]
+        overhead["sampler_error"] = next((error for error in errors if error), None)
+        return dict(overhead, sources=sources)
+
+
 class Sampler:
     """Samples ``sensors`` every ``period_s`` seconds and emits ``samples`` blocks about once a second.
 
     Ticks are due at whole multiples of the period after the start, so the schedule does not drift; a tick that
     could not be held is counted as missed and not caught up. Without sensors the blocks have no columns and are a
     heartbeat. Nothing that happens while reading or emitting stops the caller: an unexpected error ends the sampling,
-    is reported as an ``event`` "sampler-failed" and stands in the overhead.
+    is reported as an ``event`` "sampler-failed" and stands in the overhead. With a ``source`` the sensors are its
+    values: it is refreshed at each tick, no more often than it can bear.
     """
 
-    def __init__(self, sensors: Sequence[Sensor], period_s: float, emit: Emit) -> None:
+    def __init__(self, sensors: Sequence[Sensor], period_s: float, emit: Emit, source: Optional[Source] = None) -> None:
         self._sensors = list(sensors)
+        self._source = source
+        if source is not None:
+            period_s = max(period_s, source.period_s)
         self._period_ns = max(1, int((period_s if sensors else max(period_s, HEARTBEAT_S)) * 1e9))
         self._emit = emit
         self._stopping = threading.Event()
@@ -39,16 +80,26 @@ class Sampler:
         self._error: Optional[str] = None
         self._new_block()
 
+    @property
+    def name(self) -> str:
+        """The source's name; "files" without one."""
+        return "files" if self._source is None else self._source.name
+
     def start(self) -> None:
         """Starts the thread; the first samples are taken at once."""
         self._started_ns = time.monotonic_ns()
         self._thread.start()
 
+    def ask_to_stop(self) -> None:
+        """Nothing; the sampling ends soon. So several samplers end side by side."""
+        self._stopping.set()
+
     def stop(self) -> Dict[str, Any]:
         """Ends the sampling, emits the last block and gives the overhead; a second call gives the same again.
 
-        sampler_cpu_s: CPU time of the thread; sampler_cpu_share: the same per second of wall time (1.0 is one core);
-        ticks, missed_ticks; sampler_error: null, or why sampling ended early.
+        period_s: between two ticks; sampler_cpu_s: CPU time of the thread, and of the programs that it started;
+        sampler_cpu_share: the same per second of wall time (1.0 is one core); ticks, missed_ticks; sampler_error: null,
+        or why sampling ended early.
         """
         self._stopping.set()
         if self._started_ns:
@@ -60,9 +111,11 @@ class Sampler:
     def overhead(self) -> Dict[str, Any]:
         """What the sampling has cost so far, as `stop` gives it."""
         wall_ns = (self._ended_ns or time.monotonic_ns()) - self._started_ns if self._started_ns else 0
+        cpu_s = self._cpu_s + (self._source.cpu_s if self._source is not None else 0.0)
         return {
-            "sampler_cpu_s": self._cpu_s,
-            "sampler_cpu_share": self._cpu_s / (wall_ns * 1e-9) if wall_ns > 0 else 0.0,
+            "period_s": self._period_ns * 1e-9,
+            "sampler_cpu_s": cpu_s,
+            "sampler_cpu_share": cpu_s / (wall_ns * 1e-9) if wall_ns > 0 else 0.0,
             "ticks": self._ticks,
             "missed_ticks": self._missed,
             "sampler_error": self._error,
@@ -77,6 +130,8 @@ class Sampler:
         finally:
             for sensor in self._sensors:
                 sensor.close()
+            if self._source is not None:
+                self._source.close()
             self._cpu_s = time.thread_time()
             self._ended_ns = time.monotonic_ns()
 
@@ -111,6 +166,8 @@ class Sampler:
 
     def _read_all(self) -> int:
         start_ns = time.monotonic_ns()
+        if self._source is not None:
+            self._source.refresh()
         for sensor, column in zip(self._sensors, self._columns):
             try:
                 column.append(sensor.read())

@@ -16,7 +16,7 @@ from device_agents.child import Child, worker_command, worker_environment
 from device_agents.facts import device_facts
 from device_agents.failures import AgentFailure
 from device_agents.records import done, encode, failure, hello
-from device_agents.sampler import Sampler
+from device_agents.sampler import Sampling
 from device_agents.sensors import find_sensors
 from device_agents.session import EXIT_GRACE_S, Session
 from device_agents.spec import AgentSpec
@@ -58,7 +58,7 @@ class Supervisor:
         spec, began_cpu_s = self._spec, time.process_time()
         sensors, descriptors = find_sensors(spec.root)
         self._stream.emit(hello(device_facts(spec.root), descriptors, spec.to_json(), self._agent_sha256))
-        sampler = Sampler(sensors, spec.sample_period_s, self._stream.emit)
+        sampler = Sampling(sensors, spec.sample_period_s, self._stream.emit)
         sampler.start()
         problem: Optional[AgentFailure] = None
         try:

@@ -3,10 +3,13 @@
 A descriptor is plain data (it goes into the ``hello`` record): name, quantity, unit (SI), scope (what the value covers:
 values of different scopes are never added or compared), state, reason, period_s, resolution, source, wraps_at, and
 ``note`` for what a reader of the value must know. ``state`` is "present", "absent" (nothing there) or "failed" (there,
-but not readable); the last two always carry a reason.
+but not readable); the last two always carry a reason. ``accuracy`` is what the data sheet or a measurement says of the
+value beside its resolution: offset (in the unit, at most), gain (a share of the value, at most), noise (standard
+deviation of one reading, in the unit), and the source of these; None where nothing is known.
 """
 
-from typing import Any, Callable, Dict, Iterable, List, NamedTuple, Optional, Set
+import threading
+from typing import Any, Callable, Dict, Iterable, List, NamedTuple, Optional, Set, Union
 
 from device_agents.sensors.files import Attribute, SensorError
 
@@ -20,9 +23,20 @@ UNITS = {
     "voltage": "V",
     "current": "A",
     "charge": "C",
-    "count": "1",
+    "count": "1",  # rises for good, since boot: only differences mean something
     "ratio": "1",
+    "flag": "1",  # 1.0 while something holds, else 0.0
+    "level": "1",  # how bad, in the source's own steps; 0.0 is none
 }
+
+Reading = Union[float, str]  # a value in SI, or the reason why there is none
+
+
+def accuracy(
+    source: str, offset: Optional[float] = None, gain: Optional[float] = None, noise: Optional[float] = None
+) -> Dict[str, Any]:
+    """What a descriptor's ``accuracy`` holds; ``source`` says where the numbers come from."""
+    return {"offset": offset, "gain": gain, "noise": noise, "source": source}
 
 
 def descriptor(
@@ -36,6 +50,7 @@ def descriptor(
     resolution: Optional[float] = None,
     wraps_at: Optional[float] = None,
     note: Optional[str] = None,
+    accuracy: Optional[Dict[str, Any]] = None,
 ) -> Descriptor:
     """A descriptor; the unit follows from the quantity. ``period_s``: how often the source has a new value."""
     return {
@@ -50,6 +65,7 @@ def descriptor(
         "source": source,
         "wraps_at": wraps_at,
         "note": note,
+        "accuracy": accuracy,
     }
 
 
@@ -61,6 +77,8 @@ class Sensor:
     """
 
     __slots__ = ("_attributes", "_combine", "descriptor", "name")
+
+    source: "Optional[Source]" = None  # what it shares with others; None: files of its own
 
     def __init__(self, about: Descriptor, paths: Iterable[str], combine: Callable[[List[int]], float]) -> None:
         self.descriptor = about
@@ -80,6 +98,65 @@ class Sensor:
     def rename(self, name: str) -> None:
         """Gives the sensor another name, also in its descriptor."""
         self.name = self.descriptor["name"] = name
+
+
+class Source:
+    """Something that gives several values at once and at a price: a program, a file with a table in it.
+
+    The sampler gives it a thread and a schedule of its own, of ``period_s`` or slower: the fastest rate that it can
+    bear. Subclasses fill in ``fetch`` and, where they hold something open, ``close``.
+    """
+
+    def __init__(self, name: str, period_s: float) -> None:
+        self.name = name
+        self.period_s = period_s
+        self.cpu_s = 0.0  # CPU time of the programs that were started, which is not in the thread's own
+        self._lock = threading.Lock()
+        self._latest: Dict[str, Reading] = {}
+
+    def fetch(self) -> Dict[str, Reading]:
+        """The values by key, each a number in SI or the reason why not. SensorError when there is none at all."""
+        raise NotImplementedError
+
+    def refresh(self) -> None:
+        """Nothing, once the sensors of this source read what is true now; never raises for what the source says."""
+        try:
+            latest = self.fetch()
+        except SensorError as error:
+            latest = {"": error.reason}
+        with self._lock:
+            self._latest = latest
+
+    def value(self, key: str) -> float:
+        """The value of a key as of the last refresh. SensorError with the reason when there is none."""
+        with self._lock:
+            reading = self._latest.get(key, self._latest.get("", "{} does not show it".format(self.name)))
+        if isinstance(reading, str):
+            raise SensorError(reading)
+        return reading
+
+    def close(self) -> None:
+        """Gives back what is held open; a later refresh opens it again."""
+
+
+class SourceSensor(Sensor):
+    """One value of a shared source, by its key."""
+
+    __slots__ = ("_key", "source")
+
+    def __init__(self, about: Descriptor, source: Source, key: str) -> None:
+        super().__init__(about, (), _no_combination)
+        self.source = source
+        self._key = key
+
+    def read(self) -> float:
+        """The value as of the source's last refresh."""
+        assert self.source is not None  # given to the constructor
+        return self.source.value(self._key)
+
+
+def _no_combination(numbers: List[int]) -> float:
+    raise SensorError("this sensor has no files", lasting=True)
 
 
 class Findings(NamedTuple):

@@ -13,6 +13,7 @@ from device_agents.sensors.base import UNITS, make_unique
 from tests.support.sysfs import DATA, make_tree, read_tsv, set_file
 
 KEYS = {"name", "quantity", "unit", "scope", "state", "reason", "period_s", "resolution", "source", "wraps_at", "note"}
+KEYS |= {"accuracy"}
 
 
 def look(root):
