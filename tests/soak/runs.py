@@ -2,8 +2,10 @@
 
 Each round starts a run on a board, attached or detached, pulls the board's cable at a random moment for 1 to 60 s, puts
 it back, and collects. A run is lost when it is not stored, not valid, not whole (fewer invocations arrived than the
-agent counted), or when the board still keeps it. One line of JSON for each round, a summary at the end; exit code 1
-when anything was lost. ``--scale 0.05`` makes all times that much shorter: a round then takes about five seconds.
+agent counted), stored twice, or when the board still keeps it after `edgewise attach RUN`: a cable that is pulled
+between the storing and the removal leaves a run on its board, which that command removes ("stayed"). One line of JSON
+for each round, a summary at the end; exit code 1 when anything was lost. ``--scale 0.05`` makes all times that much
+shorter: a round then takes about five seconds.
 """
 
 from __future__ import annotations
@@ -55,6 +57,14 @@ def draw(count: int, seed: int, scale: float) -> Iterator[Round]:
         )
 
 
+@dataclass(frozen=True)
+class Outcome:
+    """What came of a round. ``lost`` says how the run was lost, None when it was not."""
+
+    lost: str | None
+    stayed: bool = False  # stored, and on its board until a second attach
+
+
 class Soak:
     """Runs rounds in one lab."""
 
@@ -67,9 +77,10 @@ class Soak:
         self._reconnect_s = (LONGEST_CUT_S + LINK_TIMEOUT_S) * scale + 60.0
         self._inventory = lab_inventory(lab, folder, BOARDS)
         self._store = RunStore(folder / "runs.sqlite3")
+        self._shared: dict[str, Any] = {"inventory": self._inventory, "store": self._store}
 
-    def run(self, one: Round) -> str | None:
-        """What was lost in this round, None when nothing was."""
+    def run(self, one: Round) -> Outcome:
+        """What came of this round."""
         cutter = threading.Timer(one.cut_after_s, self._cut, [one])
         before = {row["id"] for row in self._store.list()}
         with self._lab.inside("ctl"):
@@ -81,8 +92,14 @@ class Soak:
                     cutter.join()
                 self._lab.link(one.board, up=True)
             if result.failures:
-                return "; ".join(failure.message for failure in result.failures)
-            return self._check(one, before, result)
+                return Outcome("; ".join(failure.message for failure in result.failures))
+            if len(result.runs) != 1:
+                return Outcome(f"{len(result.runs)} runs")
+            run_id = result.runs[0].id
+            stayed = self._kept(one, run_id)
+            if stayed:
+                self._attached(run_id)
+            return Outcome(self._check(one, before, run_id), stayed)
 
     def _collected(self, one: Round, cutter: threading.Timer) -> Any:
         from mobile.benchmark import BenchOptions, Manner, bench
@@ -94,17 +111,16 @@ class Soak:
 
         options = BenchOptions(**SLEEPER, min_count=5, duration_s=max(2.0, RUN_S * self._scale))
         manner = Manner(detach=one.detached, reconnect_s=self._reconnect_s)
-        shared = {"inventory": self._inventory, "store": self._store}
-        result = bench([], [one.board], options, manner=manner, on_progress=on_progress, **shared)
-        return self._attached(shared) if one.detached and not result.failures else result
+        result = bench([], [one.board], options, manner=manner, on_progress=on_progress, **self._shared)
+        return self._attached() if one.detached and not result.failures else result
 
-    def _attached(self, shared: dict[str, Any]) -> Any:
+    def _attached(self, *runs: str) -> Any:
         """The collected run, by as many attempts as a user would need while the cable is out."""
         from mobile.benchmark import Collecting, attach
 
         end = time.monotonic() + self._reconnect_s
         while True:
-            result = attach(manner=Collecting(reconnect_s=self._reconnect_s), **shared)
+            result = attach(runs, manner=Collecting(reconnect_s=self._reconnect_s), **self._shared)
             if not all(failure.exit_code == 3 for failure in result.failures) or not result.failures:
                 return result
             if time.monotonic() > end:
@@ -116,21 +132,22 @@ class Soak:
         time.sleep(one.cut_s)
         self._lab.link(one.board, up=True)
 
-    def _check(self, one: Round, before: set[str], result: Any) -> str | None:
-        from mobile.benchmark.session import DeviceSession
+    def _check(self, one: Round, before: set[str], run_id: str) -> str | None:
         from mobile.results.figures import figures
 
-        if len(result.runs) != 1:
-            return f"{len(result.runs)} runs"
         stored = {row["id"] for row in self._store.list()} - before
-        if stored != {result.runs[0].id}:
+        if stored != {run_id}:
             return f"stored are {sorted(stored)}"
-        row = figures(self._store.get(result.runs[0].id))
+        row = figures(self._store.get(run_id))
         if row["verdict"] != "valid":
             return "; ".join(row["reasons"])
+        return f"the board keeps {run_id}" if self._kept(one, run_id) else None
+
+    def _kept(self, one: Round, run_id: str) -> bool:
+        from mobile.benchmark.session import DeviceSession
+
         with DeviceSession.open(self._inventory.device(one.board)) as session:
-            kept = [run.id for run in session.runs([result.runs[0].id])]
-        return f"the board keeps {kept}" if kept else None
+            return any(run.id == run_id for run in session.runs([run_id]))
 
 
 @contextmanager
@@ -154,10 +171,10 @@ def soak(lab: Any, folder: Path, count: int, seed: int, scale: float, say: Any =
         harness = Soak(lab, folder, scale)
         for one in draw(count, seed, scale):
             began = time.monotonic()
-            problem = harness.run(one)
-            say(json.dumps({**one.__dict__, "lost": problem, "took_s": round(time.monotonic() - began, 1)}))
-            if problem is not None:
-                lost.append(f"round {one.number} of seed {seed}: {problem}")
+            outcome = harness.run(one)
+            say(json.dumps({**vars(one), **vars(outcome), "took_s": round(time.monotonic() - began, 1)}))
+            if outcome.lost is not None:
+                lost.append(f"round {one.number} of seed {seed}: {outcome.lost}")
     return lost
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import time
 from pathlib import Path
@@ -9,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from mobile import example
+from mobile.benchmark.session import DeviceSession
 from tests.soak.runs import soak
 from tests.support.cli import edgewise, edgewise_json
 from tests.support.fleet import know_the_phone, lab_inventory
@@ -109,3 +111,27 @@ def test_no_run_is_lost_when_links_break(lab, tmp_path):
     """A tenth of `python -m tests.soak.runs`, its times a twentieth."""
     lost = soak(lab, Path(tmp_path), count=10, seed=20, scale=0.05)
     assert lost == []
+
+
+def a_round(lab, folder):
+    """(what was lost, the round's line) of one round of the soak."""
+    lines = []
+    lost = soak(lab, Path(folder), count=1, seed=21, scale=0.05, say=lines.append)
+    return lost, json.loads(lines[0])
+
+
+def test_the_soak_removes_what_stayed_on_its_board_and_sees_what_cannot_be_removed(lab, tmp_path, monkeypatch):
+    forget, told = DeviceSession.forget, []
+
+    def cut_the_first(self, run_id):
+        told.append(run_id)
+        if len(told) > 1:
+            forget(self, run_id)
+
+    monkeypatch.setattr(DeviceSession, "forget", cut_the_first)
+    lost, line = a_round(lab, tmp_path)
+    assert (lost, line["stayed"]) == ([], True)
+    monkeypatch.setattr(DeviceSession, "forget", lambda self, run_id: None)
+    lost, line = a_round(lab, tmp_path)
+    assert "the board keeps" in line["lost"]
+    assert len(lost) == 1
