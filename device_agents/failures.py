@@ -21,6 +21,11 @@ HINTS = {
     "command-failed": "Run the command by hand on the device to see what it says.",
     "unparsed-output": "The program's output was not understood: check its version and its preset.",
     "stopped": "The run was stopped before it was complete.",
+    "too-hot": "Let the device cool down, or raise --cool-below or --cool-timeout.",
+    "overheated": "The device went over its limit: cool it better, let it rest with --cool-below, or raise --max-temp.",
+    "no-temperature": "No temperature of the chip can be read: see `edgewise devices NAME`, or leave the limit out.",
+    "pin-failed": "Nothing was changed: do what the message says, or leave --pin out.",
+    "intruder": "Something else keeps the device busy: end it, or measure all the same with --intruders warn.",
     "busy": "Wait until it has ended, or end it with --break-lock.",
     "internal": "This is a fault in edgewise: please report it with the output of --debug.",
 }

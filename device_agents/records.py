@@ -8,12 +8,12 @@ the host's clock. A missing value is null with a reason, never 0.
 type            fields
 ==============  =====================================================================================================
 hello           schema, agent {version, sha256}, t_ns, device {facts}, sensors [descriptors], spec (echo or null)
-event           t_ns, name, detail {}   names: load-started, loaded, first-done, warmup-done, measured, throttled,
-                stopping
+event           t_ns, name, detail {}   names: load-started, loaded, first-done, warmup-done, measured, stopping, and
+                those of the conditions: see device_agents/conditions/events.py
 invocations     phase ("first", "warmup" or "measure"), start_ns [], duration_ns [], stages {name: ns []}
 samples         t_ns [], columns {sensor: [value or null]}, reasons {sensor: why null}, read_ns [] (cost of a tick)
 outputs         first (index of the first item), top1 [] (arg-max class of each item)          only for task "evaluate"
-failure         code, message, hint, phase ("spec", "load", "first", "warmup", "measure", "evaluate" or "finish")
+failure         code, message, hint, phase ("spec", "prepare", "load", "first", "warmup", "measure", "evaluate", "finish")
 done            t_ns, outcome ("completed", "stopped" or "failed"), invocations,
                 memory {before_load, after_load, peak_rss} (bytes or null),
                 overhead {sampler_cpu_s, sampler_cpu_share, ticks, missed_ticks, supervisor_cpu_s, sources {name: ...}},

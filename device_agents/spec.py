@@ -2,6 +2,7 @@
 
 from typing import Any, Dict, List, NamedTuple, Optional
 
+from device_agents.conditions.terms import Terms
 from device_agents.failures import AgentFailure
 from device_agents.records import SCHEMA, SCHEMA_MAJOR
 
@@ -33,9 +34,16 @@ class AgentSpec(NamedTuple):
     command: Dict[str, Any] = {}  # command runner: {"argv": [...], "preset": "benchmark_model" | "trtexec" | null}
     env: Dict[str, str] = {}  # extra environment of the worker
     python_path: List[str] = []  # folders put before the worker's import path (wheels pushed by edgewise)
+    idle_s: Optional[float] = None  # idle baseline before the worker starts; None: by the sensors, 0 without any
+    conditions: Dict[str, Any] = {}  # fields: see conditions/terms.py
     slow_down: Optional[float] = None  # every inference takes so many times its own time; None: as fast as it is
     run_dir: Optional[str] = None  # the stream is also kept in RUN_DIR/stream.jsonl
     root: str = "/"  # where sensors and facts are looked for (tests use a recorded tree)
+
+    @property
+    def terms(self) -> Terms:
+        """What ``conditions`` asks for. AgentFailure "bad-spec" when it is wrong."""
+        return Terms.of(self.conditions)
 
     @classmethod
     def from_json(cls, document: Any) -> "AgentSpec":
@@ -86,6 +94,9 @@ def _check(spec: AgentSpec) -> None:
         _number(name, getattr(spec, name), least)
     if spec.slow_down is not None:
         _number("slow_down", spec.slow_down, 1)
+    if spec.idle_s is not None:
+        _number("idle_s", spec.idle_s, 0)
+    Terms.of(spec.conditions)
     for name, value in spec.dims.items():
         _number("dims." + str(name), value, 1, whole=True)
     if spec.cpus is not None:
