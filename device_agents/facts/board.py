@@ -1,12 +1,11 @@
 """What board this is, and what feeds it."""
 
 import os
-import shutil
-import subprocess
 from typing import Any, Dict, Optional, Tuple
 
 from device_agents.sensors import battery
-from device_agents.sensors.files import folder, read_label, read_text, under
+from device_agents.sensors.files import SensorError, folder, read_label, read_text, under
+from device_agents.sensors.programs import find_program, run_program
 
 _DEVICE_TREES = ("/proc/device-tree", "/sys/firmware/devicetree/base")
 _DMI = "/sys/class/dmi/id"
@@ -18,10 +17,9 @@ _PLACEHOLDERS = ("system product name", "to be filled by o.e.m.", "default strin
 
 def model(root: str) -> Tuple[Optional[str], Optional[str]]:
     """The board's name: Android's own, the device tree's, or DMI's maker and product (never a serial number)."""
-    if root == "/":
-        name = _android_model()
-        if name:
-            return name, None
+    name = _android_model(root)
+    if name:
+        return name, None
     for tree in _DEVICE_TREES:
         name = read_label(under(root, os.path.join(tree, "model")))
         if name:
@@ -36,23 +34,16 @@ def model(root: str) -> Tuple[Optional[str], Optional[str]]:
     return "{} {}".format(maker, product), None
 
 
-def _android_model() -> Optional[str]:
+def _android_model(root: str) -> Optional[str]:
     """What a phone calls itself; its device tree names the chip's reference board, and may not be read by all."""
-    getprop = shutil.which("getprop")
+    getprop = find_program(root, "getprop")
     if getprop is None:
         return None
     try:
-        done = subprocess.run(
-            [getprop, "ro.product.model"],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            timeout=_GETPROP_LIMIT_S,
-            check=False,
-        )
-    except (OSError, subprocess.TimeoutExpired):
+        output = run_program([getprop, "ro.product.model"], _GETPROP_LIMIT_S)
+    except SensorError:
         return None
-    return " ".join(done.stdout.decode("utf-8", "replace").split())[:64] or None
+    return " ".join(output.text.split())[:64] or None
 
 
 def _dmi(root: str, name: str) -> Optional[str]:

@@ -7,7 +7,7 @@ and may be garbage: what leaves this module as text is printable and short.
 import errno
 import os
 import re
-from typing import List, Optional, Tuple
+from typing import Callable, List, Optional, Tuple
 
 MAX_TEXT_BYTES = 64 * 1024
 MAX_LABEL_CHARS = 64
@@ -28,6 +28,23 @@ _REASONS = {
     errno.EACCES: "permission denied",
     errno.EPERM: "permission denied",
 }
+
+
+# Told of all that readers look at: (kind, words), kind being "file", "folder", "looked-for" or "program". Whoever
+# records a board hears here of each reader, also of those that are added later (device_agents/recording.py).
+_observer: Optional[Callable[[str, Tuple[str, ...]], None]] = None
+
+
+def observe(observer: Optional[Callable[[str, Tuple[str, ...]], None]]) -> None:
+    """Nothing; from now on the observer hears of every file, folder and program looked at. None: nobody does."""
+    global _observer
+    _observer = observer
+
+
+def notice(kind: str, *words: str) -> None:
+    """Nothing, once the observer, if there is one, knows of it."""
+    if _observer is not None:
+        _observer(kind, words)
 
 
 class SensorError(RuntimeError):
@@ -58,6 +75,7 @@ def under(root: str, path: str) -> str:
 
 def read_text(path: str, limit_bytes: int = MAX_TEXT_BYTES) -> Optional[str]:
     """The file's text without NULs and surrounding blanks, at most ``limit_bytes``; None when it cannot be read."""
+    notice("file", path)
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
     except (OSError, ValueError):
@@ -103,6 +121,7 @@ def read_number(path: str) -> int:
 
 def folder(path: str) -> List[str]:
     """The names in a folder in natural order ("zone2" before "zone10"); empty when it cannot be listed."""
+    notice("folder", path)
     try:
         names = os.listdir(path)
     except OSError:
@@ -150,6 +169,7 @@ class Attribute:
         raise SensorError("not a number: {}".format(_shown(data)), lasting=True)
 
     def _open_and_read(self) -> bytes:
+        notice("file", self.path)
         try:
             # O_NONBLOCK: a tree may hold a pipe or a device under this name, which must not stop the sampler.
             descriptor = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)

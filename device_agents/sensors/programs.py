@@ -7,7 +7,7 @@ import subprocess
 import threading
 from typing import IO, List, NamedTuple, Optional, Sequence
 
-from device_agents.sensors.files import SensorError, reason_of, under
+from device_agents.sensors.files import SensorError, notice, reason_of, under
 
 # Where boards keep their programs; a login shell's PATH is not there for an agent that was started without one.
 FOLDERS = (
@@ -32,8 +32,19 @@ class Output(NamedTuple):
     cpu_s: float
 
 
+class Ended(NamedTuple):
+    """How a program ended: exit code (negative: the signal), what it printed, CPU seconds, whether it was too slow."""
+
+    code: int
+    stdout: bytes
+    stderr: bytes
+    cpu_s: float
+    late: bool
+
+
 def find_program(root: str, name: str) -> Optional[str]:
     """The path of a program of the board below ``root``; None when it has none that may be run."""
+    notice("looked-for", name)
     folders = FOLDERS if root != "/" else tuple(os.environ.get("PATH", "").split(os.pathsep)) + FOLDERS
     for folder in folders:
         path = os.path.join(under(root, folder), name) if folder else ""
@@ -44,6 +55,22 @@ def find_program(root: str, name: str) -> Optional[str]:
 
 def run_program(argv: Sequence[str], limit_s: float = LIMIT_S, limit_bytes: int = LIMIT_BYTES) -> Output:
     """What the program printed. SensorError with the reason: not started, too slow, too much, or an exit code."""
+    notice("program", *argv)
+    name, ended = os.path.basename(argv[0]), call_program(argv, limit_s, limit_bytes)
+    if ended.late:
+        raise SensorError("{} did not answer within {:g} s".format(name, limit_s))
+    if len(ended.stdout) > limit_bytes:
+        raise SensorError("{} printed more than {} bytes".format(name, limit_bytes))
+    if ended.code != 0:
+        raise SensorError(_complaint(name, ended.code, ended.stderr or ended.stdout))
+    return Output(ended.stdout.decode("utf-8", "replace"), ended.cpu_s)
+
+
+def call_program(argv: Sequence[str], limit_s: float = LIMIT_S, limit_bytes: int = LIMIT_BYTES) -> Ended:
+    """How the program ended, whatever it said; it is killed when it is too slow or prints more than ``limit_bytes``.
+
+    SensorError with the reason when it cannot be started.
+    """
     try:
         child = subprocess.Popen(
             list(argv),
@@ -65,13 +92,13 @@ def run_program(argv: Sequence[str], limit_s: float = LIMIT_S, limit_bytes: int 
     timer.daemon = True
     timer.start()
     try:
-        return _collect(child, os.path.basename(argv[0]), limit_s, limit_bytes, late)
+        return _collect(child, limit_s, limit_bytes, late)
     finally:
         timer.cancel()
         timer.join()  # it must not kill a process that has our child's number later
 
 
-def _collect(child: "subprocess.Popen[bytes]", name: str, limit_s: float, limit_bytes: int, late: List[bool]) -> Output:
+def _collect(child: "subprocess.Popen[bytes]", limit_s: float, limit_bytes: int, late: List[bool]) -> Ended:
     assert child.stdout is not None and child.stderr is not None  # both are pipes
     errors: List[bytes] = []
     stderr = child.stderr
@@ -86,13 +113,7 @@ def _collect(child: "subprocess.Popen[bytes]", name: str, limit_s: float, limit_
         reader.join(limit_s)
         cpu_s = _wait(child)
         stderr.close()
-    if late:
-        raise SensorError("{} did not answer within {:g} s".format(name, limit_s))
-    if len(data) > limit_bytes:
-        raise SensorError("{} printed more than {} bytes".format(name, limit_bytes))
-    if child.returncode != 0:
-        raise SensorError(_complaint(name, child.returncode, b"".join(errors) or data))
-    return Output(data.decode("utf-8", "replace"), cpu_s)
+    return Ended(child.returncode, data, b"".join(errors), cpu_s, bool(late))
 
 
 def _kill(child: "subprocess.Popen[bytes]") -> None:
