@@ -1,0 +1,1 @@
+"""A model as pieces that can be placed, and the halves that a placement makes of it."""
