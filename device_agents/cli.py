@@ -1,7 +1,8 @@
 """The agent's verbs.
 
-``run``: a spec on standard input, records on standard output. ``facts``: one ``hello`` record. ``start``: runs that
-outlive the connection; ``runs``, ``tail``, ``stop``, ``remove`` are about those.
+``run``: a spec on standard input, records on standard output. ``facts``: one ``hello`` record. ``record``: all that the
+readers look at, as one JSON object. ``start``: runs that outlive the connection; ``runs``, ``tail``, ``stop``,
+``remove`` are about those.
 """
 
 import argparse
@@ -52,6 +53,9 @@ def _parser() -> argparse.ArgumentParser:
     verbs.add_parser("run", help="reads a spec (JSON) from standard input, writes records to standard output")
     facts = verbs.add_parser("facts", help="writes one record with the device's facts, runtimes and sensors")
     facts.add_argument("--root", default="/", help="where sensors and facts are looked for")
+    record = verbs.add_parser("record", help="writes one line (JSON): all that the readers look at on this board")
+    record.add_argument("--root", default="/", help="where sensors and facts are looked for")
+    record.add_argument("--limit", type=float, default=60.0, metavar="SECONDS", help="stops after so long")
     start = verbs.add_parser("start", help="reads runs (JSON) from standard input and measures them, connected or not")
     start.add_argument("--follow", type=float, metavar="SECONDS", help="writes the stream of the first run, so long")
     runs = verbs.add_parser("runs", help="writes one line (JSON): the runs kept here, and who holds the lock")

@@ -45,6 +45,12 @@ def _runs(options: argparse.Namespace, stream_fd: Optional[int]) -> int:
     return _say(stream_fd, {"type": "runs", **runs.listing(options.runs, options.ids)})
 
 
+def _record(options: argparse.Namespace, stream_fd: Optional[int]) -> int:
+    from device_agents.recording import Recorder
+
+    return _say(stream_fd, Recorder(options.root).record(max(1.0, options.limit)))
+
+
 def _stop(options: argparse.Namespace, stream_fd: Optional[int]) -> int:
     for run_id in options.ids:  # all at once: else the second begins when the first has ended
         with contextlib.suppress(AgentFailure, OSError):  # said below
@@ -85,6 +91,7 @@ def _say(stream_fd: Optional[int], document: Dict[str, object]) -> int:
 
 
 VERBS: Dict[str, Callable[[argparse.Namespace, Optional[int]], int]] = {
+    "record": _record,
     "start": _start,
     "runs": _runs,
     "tail": _tail,

@@ -79,7 +79,7 @@ class DeviceAgent:
         """How the agent ended. Its verbs about runs are told where runs are kept."""
         runtime = self.runtime(deadline)
         assert self._zip is not None
-        about_runs = [] if verb in ("run", "facts") else ["--runs", self._runs or ""]
+        about_runs = [] if verb in ("run", "facts", "record") else ["--runs", self._runs or ""]
         return self._transport.run(
             [*runtime.python, "-u", self._zip, verb, *arguments, *about_runs],
             deadline=deadline,
