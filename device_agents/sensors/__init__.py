@@ -5,7 +5,7 @@ A kind of sensor is one module with ``find(root) -> Findings`` and one line in K
 
 from typing import Callable, Dict, List, Tuple
 
-from device_agents.sensors import battery, cpufreq, hwmon, ina3221, rapl, thermal, throttle
+from device_agents.sensors import battery, cpufreq, hwmon, ina3221, rapl, thermal, throttle, vcgencmd
 from device_agents.sensors.base import Descriptor, Findings, Sensor, make_unique
 from device_agents.sensors.files import SensorError
 
@@ -19,6 +19,7 @@ KINDS: Dict[str, Callable[[str], Findings]] = {
     "rapl": rapl.find,
     "battery": battery.find,
     "throttle": throttle.find,
+    "vcgencmd": vcgencmd.find,
 }
 
 
