@@ -12,7 +12,7 @@ import pytest
 from mobile import example
 from mobile.benchmark.session import DeviceSession
 from tests.soak.runs import soak
-from tests.support.cli import edgewise, edgewise_json
+from tests.support.cli import edgewise, edgewise_json, start_edgewise
 from tests.support.fleet import know_the_phone, lab_inventory
 from tests.support.provision import cache_at, lab_cache, prefill
 
@@ -91,6 +91,26 @@ def test_a_power_cut_under_a_run_keeps_what_was_measured(desk, in_ctl):
     assert "killed" in row["reasons"][0] or "restarted" in row["reasons"][0]
     assert row["invocations"] > 5
     assert no_run_is_kept(desk, "board86")
+
+
+def test_a_board_that_restarts_under_a_bench_ends_it_with_the_reason(desk, in_ctl):
+    long = (*SLEEPER, "--duration", "50", "--require-valid")
+    going = start_edgewise("bench", "--on", "board86", *long, cwd=desk)
+    try:
+        assert any("measuring" in line for line in going.stderr)
+        time.sleep(2.0)
+        in_ctl.power("board86", on=False)
+        in_ctl.power("board86", on=True)
+        shown, said = going.communicate(timeout=100)
+    finally:
+        going.kill()
+        going.wait(timeout=10)
+    assert going.returncode == 1
+    assert (shown.count("the power was cut"), "Traceback" in said) == (1, False), shown + said
+    assert "(board86, none) is invalid: it failed: killed: " in shown
+    assert no_run_is_kept(desk, "board86")
+    (row,) = edgewise_json("bench", "--on", "board86", *SLEEPER, "--duration", "1", cwd=desk)["runs"]
+    assert whole(row)
 
 
 def test_a_second_host_is_told_who_measures(desk):

@@ -202,7 +202,7 @@ def test_a_board_without_the_cpp_library_is_explained_and_given_it(make_lab, tmp
     assert desk.json("doctor", "bare")["ready"] is True
 
 
-def test_a_setup_that_the_power_cut_leaves_nothing_half(make_lab, tmp_path, monkeypatch):
+def test_a_board_that_restarts_during_a_setup_is_named_and_has_nothing_half(make_lab, tmp_path, monkeypatch):
     desk = Desk(make_lab("cut=ssh-amd64,disk=1G"), tmp_path)
     for name, value in desk.env.items():
         monkeypatch.setenv(name, value)
@@ -212,11 +212,14 @@ def test_a_setup_that_the_power_cut_leaves_nothing_half(make_lab, tmp_path, monk
         look = ["sh", "-c", "ls -d /home/edge/.edgewise-setup/runtimes/.new-*"]
         wait_until(lambda: desk.lab.run_in("cut", look).returncode == 0, 30, "it never began to unpack")
         desk.lab.power("cut", on=False)
-        assert going.wait(timeout=90) != 0
+        desk.lab.power("cut", on=True)
+        shown, said = going.communicate(timeout=90)
     finally:
         going.kill()
-        going.communicate(timeout=10)
-    desk.lab.power("cut", on=True)
+        going.wait(timeout=10)
+    assert going.returncode == 3
+    assert (shown.count("cut: the connection broke"), "Traceback" in said) == (1, False), shown + said
+    assert "cut: next: the device may be off, rebooting" in shown
     with desk.on("cut") as (_, _, runtime):
         assert runtime.python == ["python3"]
     (done,) = desk.json("setup", "cut", "--runtime", "onnxruntime")["devices"]
