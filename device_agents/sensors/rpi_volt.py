@@ -8,29 +8,26 @@ look, which also clears the upper ones: they mean "since the look before", not "
 "Voltage normalised (0x00000000)" shows it.
 """
 
-import glob
 import os
-from typing import Dict, List, Tuple
+from typing import Dict, List, Optional
 
 from device_agents.sensors import hwmon
 from device_agents.sensors.base import Findings, Reading, Sensor, Source, SourceSensor, add, descriptor
-from device_agents.sensors.files import SensorError, read_text, under
+from device_agents.sensors.files import SensorError, folder, read_text, under
 from device_agents.sensors.programs import find_program, run_program
 from device_agents.sensors.vcgencmd_text import FLAGS, flags, sysfs_word, undervoltage_lines
 
 MONITOR, ALARM = "rpi_volt", "in0_lcrit_alarm"
 KERNEL_PERIOD_S = 2.0  # both drivers: schedule_delayed_work(..., 2 * HZ)
 WORD_PERIOD_S = 0.5  # a read may ask the firmware (kernels before 4.19): one small mailbox call
-LOG_PERIOD_S = 10.0  # the whole log is printed anew for a number that seldom changes: 10 ms of CPU each time
-LOG_LIMIT_BYTES = 4 * 1024 * 1024
+LOG_PERIOD_S = 10.0  # a program to start for a number that seldom changes
+# The kernel writes these lines as critical (dev_crit, pr_crit). The rest of the log is long, and nobody's business.
+LOG_ARGUMENTS = ("--level", "emerg,alert,crit")
 
-# The node's place differs between boards and kernels.
-_WORDS = (
-    "/sys/devices/platform/soc/soc:firmware/get_throttled",
-    "/sys/devices/platform/soc*/*firmware*/get_throttled",
-    "/sys/devices/platform/*firmware*/get_throttled",
-)
+_PLATFORM = "/sys/devices/platform"
 _UNDERVOLTAGE = FLAGS["undervoltage"][1]
+_LATCHED = "at any moment since the kernel's look before; it looks every 2 s"
+_KINDS = {"now": "as of the kernel's last look; it looks every 2 s", "since-poll": _LATCHED}
 
 
 class Word(Source):
@@ -59,7 +56,7 @@ class KernelLog(Source):
 
     def fetch(self) -> Dict[str, Reading]:
         """{"events": how many so far}. The log forgets its oldest lines, so only what is new is counted."""
-        output = run_program([self._path], limit_bytes=LOG_LIMIT_BYTES)
+        output = run_program([self._path, *LOG_ARGUMENTS])
         self.cpu_s += output.cpu_s
         lines = undervoltage_lines(output.text)
         if lines:
@@ -97,7 +94,7 @@ def _add_alarm(findings: Findings, root: str, name: str) -> None:
                 source,
                 period_s=KERNEL_PERIOD_S,
                 resolution=1.0,
-                note="at any moment since the kernel's look before; it looks every 2 s",
+                note=_LATCHED,
             )
             add(findings, Sensor(about, [source], _raised))
 
@@ -108,19 +105,19 @@ def _raised(numbers: List[int]) -> float:
 
 def _add_word(findings: Findings, root: str) -> bool:
     """Whether the kernel shows the firmware's word here."""
-    found = [path for pattern in _WORDS for path in sorted(glob.glob(under(root, pattern)))]
-    if not found:
+    path = _word_path(root)
+    if path is None:
         return False
-    source = Word(found[0])
+    source = Word(path)
     source.refresh()
     for name, (_, scope) in FLAGS.items():
-        for kind, words in (("now", "as of the kernel's last look; it looks every 2 s"), _SINCE_POLL):
+        for kind, words in _KINDS.items():
             key = "{}.{}".format(kind, name)
             about = descriptor(
                 "throttle." + key,
                 "flag",
                 scope,
-                found[0],
+                path,
                 period_s=KERNEL_PERIOD_S,
                 resolution=1.0,
                 note=words,
@@ -129,7 +126,12 @@ def _add_word(findings: Findings, root: str) -> bool:
     return True
 
 
-_SINCE_POLL: Tuple[str, str] = ("since-poll", "at any moment since the kernel's look before; it looks every 2 s")
+def _word_path(root: str) -> Optional[str]:
+    # /sys/devices/platform/soc/soc:firmware/get_throttled; other kernels have other names on the way.
+    base = under(root, _PLATFORM)
+    places = [base] + [os.path.join(base, name) for name in folder(base) if name.startswith("soc")]
+    nodes = [os.path.join(place, name) for place in places for name in folder(place) if "firmware" in name]
+    return next((os.path.join(node, "get_throttled") for node in nodes if "get_throttled" in folder(node)), None)
 
 
 def _add_log(findings: Findings, root: str) -> None:
