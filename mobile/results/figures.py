@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import Any
 
-from mobile.results.energy import energy
+from mobile.results.energy import energies, widest
 from mobile.results.run import Run
 from mobile.results.stats import LATENCY_KEYS, describe_ns, describe_stages
 from mobile.results.thermal import thermal
@@ -27,7 +27,8 @@ def figures(run: Run) -> dict[str, Any]:
     not tell); latency_s {min, mean, p50, p90, p99, max, std}, latency_missing; stages_s {stage: the same};
     throughput_per_s (items: batch times invocations over the time from the first start to the last end);
     cold_start_s {load, first}; memory_bytes {before_load, peak_rss}; thermal or null, thermal_missing (thermal.py);
-    energy or null, energy_missing (energy.py); harness {sampler_cpu_share, missed_ticks, ticks, supervisor_cpu_s};
+    energy or null, energy_missing, energy_needed_s (how long to measure instead), energy_all (energy.py);
+    harness {sampler_cpu_share, missed_ticks, ticks, supervisor_cpu_s};
     failure {code, message, hint, phase} or null.
     """
     measured = run.phase("measure")
@@ -36,7 +37,8 @@ def figures(run: Run) -> dict[str, Any]:
     verdict = judge(run, count)
     latency, latency_missing = _latency(run, own)
     heat, heat_missing = thermal(run)
-    joules, joules_missing = energy(run, count)
+    totals = energies(run, count)
+    joules, joules_missing = widest(run, totals)
     warnings = verdict.warnings + ([f"no percentiles: {latency_missing}"] if own and latency_missing else [])
     return {
         "id": run.id,
@@ -61,6 +63,8 @@ def figures(run: Run) -> dict[str, Any]:
         "thermal_missing": heat_missing,
         "energy": joules,
         "energy_missing": joules_missing,
+        "energy_needed_s": None if joules else min((t["needed_s"] for t in totals if t["needed_s"]), default=None),
+        "energy_all": totals,
         "harness": _harness(run),
         "failure": run.failure,
     }

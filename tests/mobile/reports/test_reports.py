@@ -53,7 +53,7 @@ def test_energy_and_its_scope_are_shown_where_measured() -> None:
     table = runs_table(rows)
     assert f"energy not measured in {rows[1]['id']}: this device has no energy or power sensor" in table.notes
     assert _column(table, "energy") == ["100 mJ", "-"]
-    assert _column(table, "energy of") == [PACKAGE["scope"], "-"]
+    assert _column(table, "energy of") == ["CPU package", "-"]
 
 
 @pytest.mark.parametrize("provenance", ["emulated", "slowed", "replayed"])

@@ -1,0 +1,216 @@
+"""A total of a run over one of its windows: the integral with the parts of its uncertainty, or the reason for none."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from mobile.results import integrate, uncertainty
+from mobile.results.integrate import Integral, NoEnergyError
+from mobile.results.phases import Phases, phases
+from mobile.results.run import Run
+from mobile.results.totals import Total
+from mobile.results.uncertainty import Part, Traits, traits
+from mobile.results.window import Series, Window, inside, sample_period_s, series
+
+MIN_UPDATES = 10  # fewer readings than that give no figure: their spacing would be a large part of it
+MIN_COVERED = 0.9  # share of the window that must lie between the first and the last reading
+MAX_GAP_SHARE = 0.1  # of the window, for power: what happened in a longer gap is not known
+MIN_BUSY_READINGS = 5  # of power, inside inferences, where these fill less than half of the time
+TYPICAL_CHARGE_STEP_C = 13.5  # 3750 µAh: the gauge of a Galaxy S23, 0.1 % of its capacity; for the time that is needed
+
+
+class Measured(NamedTuple):
+    """``about`` is what is known of the total, with how often its source has a new value as the readings show it."""
+
+    integral: Integral
+    parts: list[Part]
+    window: Window
+    about: Traits
+
+    @property
+    def mean_w(self) -> float:
+        """The mean power, of what the readings cover."""
+        return self.integral.energy_j / self.integral.covered_s
+
+    @property
+    def total_j(self) -> float:
+        """The energy of the whole window."""
+        return self.mean_w * self.window.duration_s
+
+
+def measure(run: Run, total: Total, window: Window, idle_w: float | None) -> Measured:
+    """The energy of ``total`` in ``window``. NoEnergyError where the readings bear no figure, with how long would.
+
+    ``idle_w``: the power before the run, below which it is not expected to fall.
+    """
+    measured = readings_of(run, total, window, idle_w, MIN_UPDATES)
+    _refuse_unsure(total, measured)
+    return measured
+
+
+def readings_of(run: Run, total: Total, window: Window, idle_w: float | None, least: int) -> Measured:
+    """Like `measure`, from ``least`` updates of the source on, however uncertain."""
+    about = traits(total.sensors)
+    if total.rule.quantity == "power":
+        return _power(run, total, about, window, idle_w, least)
+    return _counter(run, total, about, window, least, idle_w)
+
+
+def refuse_charger(run: Run, window: Window) -> None:
+    """NoEnergyError while anything but the battery feeds the device: then its current is not the consumption."""
+    facts = run.environment.get("device")
+    supply = facts.get("power_supply") if isinstance(facts, dict) else None
+    told = isinstance(supply, dict) and supply.get("source") == "external"
+    flags = inside(series(run, "supply.external"), window)
+    if any(flags.values) or (told and not flags.values):
+        raise NoEnergyError(
+            "a charger is connected, so the battery's current is not the consumption: take the cable out and measure"
+            " over Wi-Fi, or switch the port's power off"
+        )
+
+
+def _power(run: Run, total: Total, about: Traits, window: Window, idle_w: float | None, least: int) -> Measured:
+    name = total.label
+    whole = integrate.added([series(run, str(sensor["name"])) for sensor in total.sensors])
+    if total.rule.consumption < 0:
+        whole = Series(whole.t_ns, [-value for value in whole.values])
+    source_s = max(about.period_s, integrate.update_period_s(whole, about.step) or 0.0)
+    period_s = max(sample_period_s(run), source_s)
+    found = integrate.around(whole, window, round(2 * period_s * integrate.NS_PER_S))
+    _refuse_few(name, found, window, period_s, least)
+    integral = integrate.trapezoid(found, window, source_s)
+    if integral.largest_gap_s > MAX_GAP_SHARE * window.duration_s and least == MIN_UPDATES:
+        raise NoEnergyError(f"{name} gave no value for {integral.largest_gap_s:.3g} s of {window.duration_s:.3g} s")
+    _refuse_uncovered(name, integral, window)
+    if integral.energy_j < 0 and total.rule.consumption < 0:
+        raise NoEnergyError(f"{name} shows that the battery was being charged")
+    places = _phases(run, found, window)
+    if places is not None and places.cycle_s >= 2 * source_s:
+        _refuse_unseen(name, places, window)
+    parts = uncertainty.of_power(integral, window.duration_s, about, places, idle_w)
+    return Measured(integral, parts, window, about._replace(period_s=source_s))
+
+
+def _counter(run: Run, total: Total, about: Traits, window: Window, least: int, idle_w: float | None) -> Measured:
+    if total.rule.quantity == "charge":
+        whole, about = _charge(run, total, about, window)
+        pieces = [(whole, about.step, None)]
+    else:
+        pieces = [
+            (series(run, str(sensor["name"])), float(sensor.get("resolution") or 0.0), sensor.get("wraps_at"))
+            for sensor in total.sensors
+        ]
+    slower = [integrate.update_period_s(whole, step) or 0.0 for whole, step, _ in pieces]
+    about = about._replace(period_s=max(about.period_s, *slower))
+    integrals = [
+        _rise(run, total, whole, step, wraps_at, about.period_s, window, least) for whole, step, wraps_at in pieces
+    ]
+    integral = integrate.together(integrals)
+    starts = run.phase("measure").start_ns
+    cycle_s = window.duration_s / len(starts) if len(starts) else None
+    parts = uncertainty.of_counter(integral, window.duration_s, about, cycle_s, idle_w)
+    return Measured(integral, parts, window, about)
+
+
+def _rise(
+    run: Run,
+    total: Total,
+    whole: Series,
+    step: float,
+    wraps_at: float | None,
+    update_s: float,
+    window: Window,
+    least: int,
+) -> Integral:
+    """One counter's rise over the window."""
+    margin_ns = round(2 * max(sample_period_s(run), update_s) * integrate.NS_PER_S)
+    found = integrate.around(whole, window, margin_ns)
+    if len(found.t_ns) < 2:
+        raise NoEnergyError(
+            f"{total.label} was read {len(found.t_ns)} times in {window.duration_s:.3g} s", least * update_s
+        )
+    if window.duration_s < least * update_s:
+        updates = int(window.duration_s / update_s)
+        raise NoEnergyError(
+            f"measured for {window.duration_s:.3g} s, in which {total.label} has {updates} new values; at least {least}"
+            f" are needed: measure for {least * update_s:.3g} s or longer",
+            least * update_s,
+        )
+    if total.rule.quantity == "energy":
+        found = integrate.unwrapped(found, wraps_at, total.label)
+    integral = integrate.difference(found, window, update_s, step)
+    _refuse_uncovered(total.label, integral, window)
+    return integral
+
+
+def _charge(run: Run, total: Total, about: Traits, window: Window) -> tuple[Series, Traits]:
+    """(energy that has left the battery, traits in J) of a charge counter and its voltage."""
+    charge, voltage = (series(run, str(sensor["name"])) for sensor in total.sensors)
+    if not charge.t_ns or not voltage.t_ns:
+        raise NoEnergyError(f"{total.label}: there is no value of one of the two")
+    moved = integrate.moved(charge)
+    stated = float(total.sensors[0].get("resolution") or 0.0)
+    volts = integrate.value_at(voltage, window.start_ns)
+    step_c = max(stated, min(moved, default=0.0))
+    within = inside(charge, window).values
+    if not within or within[0] == within[-1]:
+        step_j = max(step_c, TYPICAL_CHARGE_STEP_C if not moved else 0.0) * volts
+        raise NoEnergyError(
+            f"{total.sensors[0]['name']} did not move in {window.duration_s:.3g} s: its steps are about {step_j:.2g} J"
+            + ("" if moved else " on common phones")
+            + "; measure for minutes",
+            None,
+        )
+    if (within[-1] - within[0]) * total.rule.consumption < 0:
+        raise NoEnergyError(f"{total.sensors[0]['name']} rose: the battery was being charged")
+    relative = traits([total.sensors[0]]).gain + traits([total.sensors[1]]).gain
+    energy = integrate.charge_energy(charge, voltage, total.rule.consumption)
+    period_s = float(total.sensors[0].get("period_s") or 0.0)
+    return energy, about._replace(period_s=period_s, step=step_c * volts, offset=0.0, gain=relative, noise=0.0)
+
+
+def _phases(run: Run, found: Series, window: Window) -> Phases | None:
+    measured = run.phase("measure")
+    return phases(found.t_ns, window, measured.start_ns, measured.duration_ns)
+
+
+def _refuse_few(name: str, found: Series, window: Window, period_s: float, least: int) -> None:
+    updates = min(len(inside(found, window).t_ns), int(window.duration_s / period_s) + 1)
+    if updates < least:
+        raise NoEnergyError(
+            f"measured for {window.duration_s:.3g} s, in which {name} was read {updates} times; at least {least}"
+            f" readings are needed: measure for {least * period_s:.3g} s or longer",
+            least * period_s,
+        )
+
+
+def _refuse_uncovered(name: str, integral: Integral, window: Window) -> None:
+    if integral.covered_s < MIN_COVERED * window.duration_s:
+        raise NoEnergyError(f"{name} covers only {integral.covered_s:.3g} s of the {window.duration_s:.3g} s measured")
+
+
+def _refuse_unseen(name: str, places: Phases, window: Window) -> None:
+    """Short inferences with pauses between: where the readings missed them, their power is not known."""
+    if places.busy_share >= 0.5 or places.busy_readings >= MIN_BUSY_READINGS:
+        return
+    needed_s = window.duration_s * 2 * MIN_BUSY_READINGS / max(places.readings * places.busy_share, 1e-3)
+    raise NoEnergyError(
+        f"inferences filled {places.busy_share:.1%} of the {window.duration_s:.3g} s, and {places.busy_readings}"
+        f" readings of {name} fell into them: measure for {needed_s:.3g} s or longer, or without pauses",
+        needed_s,
+    )
+
+
+def _refuse_unsure(total: Total, measured: Measured) -> None:
+    """A figure of which the readings alone leave more open than MAX_SHARE is none; a longer window makes it one."""
+    if measured.total_j <= 0:
+        raise NoEnergyError(f"{total.label} shows no consumption")
+    share = uncertainty.combined_j(uncertainty.reducible(measured.parts)) / measured.total_j
+    if share <= uncertainty.MAX_SHARE:
+        return
+    needed_s = uncertainty.needed_s(measured.parts, measured.total_j, measured.window.duration_s)
+    raise NoEnergyError(
+        f"{total.label} read for {measured.window.duration_s:.3g} s leaves {share:.0%} of its energy open, and at most"
+        f" {uncertainty.MAX_SHARE:.0%} may be: measure for {needed_s:.3g} s or longer",
+        needed_s,
+    )
