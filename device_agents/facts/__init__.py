@@ -6,7 +6,7 @@ No serial numbers, host names, user names or network addresses: facts travel in 
 import time
 from typing import Any, Callable, Dict, Optional, Sequence, Tuple
 
-from device_agents.facts import board, cpu, software, system
+from device_agents.facts import board, cpu, power_mode, software, system
 
 __all__ = ["device_facts"]
 
@@ -18,8 +18,8 @@ def device_facts(root: str = "/", probe_runtimes: bool = False, python_path: Seq
 
     model, soc, arch, cores, cpu_clusters [{cpus, max_hz, capacity}], governor, memory_bytes,
     memory_available_bytes, os, kernel, libc, python {version, executable, bits}, runtimes [{name, version,
-    providers, python_path, error}], power_supply {source, battery}, clock_utc (ISO 8601; a board without a clock
-    says 1970).
+    providers, python_path, error}], power_supply {source, battery}, power_mode {name, id} (Jetson), clocks_locked,
+    clock_utc (ISO 8601; a board without a clock says 1970).
 
     ``root``: where /sys, /proc and /etc are looked for. ``python_path``: folders searched for runtimes before the
     interpreter's own. ``probe_runtimes``: also import each runtime in a process of its own, for its providers and
@@ -39,6 +39,8 @@ def device_facts(root: str = "/", probe_runtimes: bool = False, python_path: Seq
         "os": system.os_name,
         "kernel": system.kernel,
         "power_supply": board.power_supply,
+        "power_mode": power_mode.power_mode,
+        "clocks_locked": power_mode.clocks_locked,
         "libc": software.libc,
     }
     for key, reader in readers.items():

@@ -5,7 +5,21 @@ A kind of sensor is one module with ``find(root) -> Findings`` and one line in K
 
 from typing import Callable, Dict, List, Tuple
 
-from device_agents.sensors import battery, cpufreq, hwmon, ina3221, rapl, thermal, throttle, vcgencmd
+from device_agents.sensors import (
+    battery,
+    cooling,
+    cpufreq,
+    devfreq,
+    hwmon,
+    ina238,
+    ina3221,
+    ina3221x,
+    rapl,
+    tegrastats,
+    thermal,
+    throttle,
+    vcgencmd,
+)
 from device_agents.sensors.base import Descriptor, Findings, Sensor, make_unique
 from device_agents.sensors.files import SensorError
 
@@ -16,6 +30,11 @@ KINDS: Dict[str, Callable[[str], Findings]] = {
     "cpufreq": cpufreq.find,
     "hwmon": hwmon.find,
     "ina3221": ina3221.find,
+    "ina3221x": ina3221x.find,
+    "ina238": ina238.find,
+    "devfreq": devfreq.find,
+    "cooling": cooling.find,
+    "tegrastats": tegrastats.find,
     "rapl": rapl.find,
     "battery": battery.find,
     "throttle": throttle.find,

@@ -1,7 +1,7 @@
 """Hardware monitors: /sys/class/hwmon/hwmon*/ (kernel Documentation/hwmon/sysfs-interface).
 
 temp*_input m°C, power*_input or power*_average µW, in*_input mV, curr*_input mA; devices are found by their ``name``,
-inputs by their label. ina3221 and soctherm_oc have modules of their own.
+inputs by their label. ina3221, ina238 and soctherm_oc have modules of their own.
 """
 
 import os
@@ -21,7 +21,7 @@ _LEFT_OUT = {
     "drivetemp": "each read asks the drive, and may wake it",
     "iwlwifi": "the Wi-Fi card is not part of what is measured",
 }
-_ELSEWHERE = ("ina3221", "soctherm_oc")
+_ELSEWHERE = ("ina3221", "ina238", "soctherm_oc")
 _INPUT = re.compile(r"(temp|power|in|curr)(\d+)_(input|average)\Z", re.ASCII)
 
 

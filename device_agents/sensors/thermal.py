@@ -1,9 +1,11 @@
 """Thermal zones: /sys/class/thermal/thermal_zone*/{type,temp}, in m°C (kernel driver-api/thermal/sysfs-api.rst).
 
-Zones are named by their ``type``; their numbers change between boots and releases.
+Zones are named by their ``type``; their numbers change between boots and releases. What a zone covers that is not
+simply the chip, or is no measurement, is in SCOPES: data, from recorded zones.
 """
 
 import os
+import re
 from typing import List, Optional
 
 from device_agents.sensors.base import Findings, Sensor, add, descriptor
@@ -17,7 +19,16 @@ DEGC_PER_UNIT = 1e-3  # thermal sysfs ABI: millidegree Celsius
 LOWEST_DEGC, HIGHEST_DEGC = -100.0, 300.0
 
 # Tegra's PMIC zone has no sensor: it shows one of these constants (tegrastats `PMIC@100C`, on other releases `50C`).
+PMIC = "PMIC"
 PMIC_DUMMIES_MC = (50000, 100000)
+
+# What a zone covers, by its type: the first pattern that fits.
+SCOPES = (
+    (re.compile(r"thermal-fan-est|\Athermal\Z", re.IGNORECASE), "estimated: a weighted mean of other zones"),
+    (re.compile(r"iwlwifi|wlan|wifi", re.IGNORECASE), "Wi-Fi card, not the SoC"),
+    (re.compile(r"\Atj\b", re.IGNORECASE), "highest of the SoC's sensors"),
+    (re.compile(r"\ATboard|\ATdiode", re.IGNORECASE), "the module's board, not the SoC"),
+)
 
 
 def zones(root: str) -> List[str]:
@@ -36,6 +47,22 @@ def degc(numbers: List[int]) -> float:
     return value
 
 
+def scope(kind: str) -> str:
+    """What a zone of this type covers, in words."""
+    known = next((words for pattern, words in SCOPES if pattern.search(kind)), None)
+    return "thermal zone " + kind + (" ({})".format(known) if known else "")
+
+
+def is_dummy(kind: str, number: int) -> bool:
+    """True for the zone of a power chip that shows one of the constants (m°C) of one without a sensor."""
+    return kind.upper().startswith(PMIC) and number in PMIC_DUMMIES_MC
+
+
+def dummy_reason(degc: float) -> str:
+    """Why a dummy is no sensor."""
+    return "a constant {:g} °C, not a measurement".format(degc)
+
+
 def find(root: str) -> Findings:
     """A temperature sensor for each zone, °C, scope "thermal zone TYPE"."""
     findings = Findings([], [])
@@ -52,7 +79,7 @@ def find(root: str) -> Findings:
 def _add_zone(findings: Findings, path: str) -> None:
     kind = read_label(os.path.join(path, "type")) or "unnamed"
     source = os.path.join(path, "temp")
-    about = descriptor("temperature." + kind, "temperature", "thermal zone " + kind, source, resolution=DEGC_PER_UNIT)
+    about = descriptor("temperature." + kind, "temperature", scope(kind), source, resolution=DEGC_PER_UNIT)
     absent = _why_absent(kind, source)
     if absent is not None:
         about.update(state="absent", reason=absent)
@@ -65,11 +92,10 @@ def _add_zone(findings: Findings, path: str) -> None:
 def _why_absent(kind: str, source: str) -> Optional[str]:
     if not os.path.lexists(source):
         return "the zone has no temperature file"
-    if kind.upper().startswith("PMIC"):
-        try:
-            number = read_number(source)
-        except SensorError:
-            return None
-        if number in PMIC_DUMMIES_MC:
-            return "a constant {:g} °C, not a measurement".format(number * DEGC_PER_UNIT)
-    return None
+    if not kind.upper().startswith(PMIC):
+        return None
+    try:
+        number = read_number(source)
+    except SensorError:
+        return None
+    return dummy_reason(number * DEGC_PER_UNIT) if is_dummy(kind, number) else None

@@ -88,7 +88,10 @@ def _add_soctherm(findings: Findings, monitor: hwmon.Monitor) -> None:
         if match:
             number, source = match.group(1), os.path.join(monitor.path, name)
             scope = _OC_SCOPES.get(number, "SoC over-current events (OC{})".format(number))
-            about = descriptor("throttle.oc" + number, "count", scope, source, resolution=1.0, note="since boot")
+            note = "since boot"
+            if read_label(os.path.join(monitor.path, "oc{}_throt_en".format(number))) == "0":
+                note += "; counted only: the clocks are not lowered for it (oc{}_throt_en is 0)".format(number)
+            about = descriptor("throttle.oc" + number, "count", scope, source, resolution=1.0, note=note)
             add(findings, Sensor(about, [source], total))
 
 

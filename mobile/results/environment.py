@@ -11,8 +11,9 @@ def environment_of(
 ) -> dict[str, Any]:
     """The environment from the agent's hello, the agent's spec and the detail of its event "loaded".
 
-    edgewise (version), agent {version, sha256}, device (facts), governor, threads and cpus (None: the
-    runtime's and the system's choice), runtime {name, version}, provider, providers, node_share;
+    edgewise (version), agent {version, sha256}, device (facts), governor, power_mode {name, id} of a
+    Jetson, clocks_locked (None: not known), threads and cpus (None: the runtime's and the system's
+    choice), runtime {name, version}, provider, providers, node_share;
     start_temperature_c and start_temperature_sensor, which the first samples fill in.
     """
     from mobile import __version__
@@ -25,6 +26,8 @@ def environment_of(
         "agent": hello.get("agent"),
         "device": facts,
         "governor": facts.get("governor"),
+        "power_mode": facts.get("power_mode"),
+        "clocks_locked": facts.get("clocks_locked"),
         "threads": spec.get("threads"),
         "cpus": spec.get("cpus"),
         "runtime": loaded.get("runtime"),

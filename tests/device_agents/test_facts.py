@@ -30,6 +30,8 @@ KEYS = {
     "python",
     "runtimes",
     "power_supply",
+    "power_mode",
+    "clocks_locked",
     "clock_utc",
     "missing",
 }
@@ -63,6 +65,8 @@ def test_nothing_known_is_null_with_a_reason(tmp_path):
         "os",
         "kernel",
         "power_supply",
+        "power_mode",
+        "clocks_locked",
     }
     assert unknown <= set(facts["missing"])
 
