@@ -4,6 +4,12 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 # The older TFLite runtime needs numpy 1 and Python 3.11 at most: it has an environment of its own.
 TFLITE_VENV := $(VENV)-tflite
+# Tests mostly wait, for a few seconds of measuring and for links that break: more run side by side than there are cores.
+# A file's tests stay together, in the files' order: pages of the manual come early, for they take longest.
+# WORKERS=0 runs them one after another.
+WORKERS ?= 4
+LAB_WORKERS ?= 3
+SIDE_BY_SIDE := --dist loadfile --no-loadscope-reorder
 
 .PHONY: quickstart test lint unit lab soak install dev tflite clean
 
@@ -43,11 +49,12 @@ lint: dev
 	$(BIN)/mypy
 
 unit: dev tflite
-	EDGEWISE_TFLITE_PYTHON=$(abspath $(TFLITE_VENV)/bin/python) $(BIN)/python -m pytest -m 'not lab' $(PYTEST_ARGS)
+	EDGEWISE_TFLITE_PYTHON=$(abspath $(TFLITE_VENV)/bin/python) $(BIN)/python -m pytest -m 'not lab' \
+	  -n $(WORKERS) $(SIDE_BY_SIDE) $(PYTEST_ARGS)
 
-# The virtual device lab: root on Linux x86-64, `python -m tests.lab install` once.
+# The virtual device lab: root on Linux x86-64, `python -m tests.lab install` once. Each worker has a lab of its own.
 lab: dev
-	$(BIN)/python -m pytest -m lab $(PYTEST_ARGS)
+	$(BIN)/python -m pytest -m lab -n $(LAB_WORKERS) $(SIDE_BY_SIDE) $(PYTEST_ARGS)
 
 # Random faults in numbers; COUNT=300 takes hours. CI runs a tenth as a part of `make lab`.
 COUNT ?= 30

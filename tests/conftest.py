@@ -24,6 +24,11 @@ def own_user_folders(tmp_path_factory, monkeypatch):
     return home
 
 
+def pytest_collection_modifyitems(items):
+    """The soak comes first: beside all the others it takes as long as they do."""
+    items.sort(key=lambda item: "soak" not in item.path.name)
+
+
 def pytest_report_header():
     """The versions that matter in a report of a failure."""
     from importlib import metadata

@@ -58,7 +58,7 @@ class Board:
     open: Callable[[], Transport]
     folder: str
     limit_s: float = 30.0  # for an operation that should succeed
-    pace_s: float = 0.7  # by then a command has started and written its first line
+    pace_s: float = 2.0  # by then a command has started and written its first line
     tells_signals: bool = True  # False where a signal can only be seen as exit code 128 + number
     small_folder: str | None = None  # a folder on a file system with less than 16 MiB free
     utf8_names_only: bool = sys.platform == "darwin"  # APFS refuses other names
