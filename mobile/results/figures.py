@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import Any
 
+from mobile.results.clocks import clocks
 from mobile.results.energy import energies, widest
 from mobile.results.run import Run
 from mobile.results.stats import LATENCY_KEYS, describe_ns, describe_stages
@@ -27,6 +28,7 @@ def figures(run: Run) -> dict[str, Any]:
     not tell); latency_s {min, mean, p50, p90, p99, max, std}, latency_missing; stages_s {stage: the same};
     throughput_per_s (items: batch times invocations over the time from the first start to the last end);
     cold_start_s {load, first}; memory_bytes {before_load, peak_rss}; thermal or null, thermal_missing (thermal.py);
+    clocks [{sensor, scope, note, median_hz, min_hz, max_hz, samples}] or null, clocks_missing (clocks.py);
     energy or null, energy_missing, energy_needed_s (how long to measure instead), energy_all (energy.py);
     harness {sampler_cpu_share, missed_ticks, ticks, supervisor_cpu_s};
     failure {code, message, hint, phase} or null.
@@ -34,11 +36,12 @@ def figures(run: Run) -> dict[str, Any]:
     measured = run.phase("measure")
     own = summary_of(run)
     count: int | None = own.get("count") if own else len(measured)
-    verdict = judge(run, count)
-    latency, latency_missing = _latency(run, own)
-    heat, heat_missing = thermal(run)
     totals = energies(run, count)
     joules, joules_missing = widest(run, totals)
+    verdict = judge(run, count, joules)
+    latency, latency_missing = _latency(run, own)
+    heat, heat_missing = thermal(run)
+    speeds, speeds_missing = clocks(run)
     warnings = verdict.warnings + ([f"no percentiles: {latency_missing}"] if own and latency_missing else [])
     return {
         "id": run.id,
@@ -61,6 +64,8 @@ def figures(run: Run) -> dict[str, Any]:
         "memory_bytes": _memory(run, own),
         "thermal": heat,
         "thermal_missing": heat_missing,
+        "clocks": speeds,
+        "clocks_missing": speeds_missing,
         "energy": joules,
         "energy_missing": joules_missing,
         "energy_needed_s": None if joules else min((t["needed_s"] for t in totals if t["needed_s"]), default=None),

@@ -1,19 +1,23 @@
 """Whether a run's figures may be trusted: valid, or invalid with the reasons (the habit of MLPerf's LoadGen).
 
 Invalid: the run failed, was stopped or its stream was cut; less was measured than was asked for; the device
-throttled or lowered its clock caps; the sampler missed more than a tenth of its ticks; the provider that was
-asked for ran less than half of the model. A warning, because the figures still are what happened: latency
-drifted by more than a fifth (no steady state), a part of the model fell back to another provider, or a runner
-gives no percentiles.
+throttled (throttle.py), or nothing that would have shown it had values; it was not as cool as asked for; a setting
+(governor, power mode) changed in mid-run; other processes took more than the limit; the sampler missed more than a
+tenth of its ticks; energy was taken from a battery that was being charged; the provider that was asked for ran less
+than half of the model. A warning, because the figures still are what happened: latency drifted by more than a fifth
+(no steady state), a part of the model fell back to another provider, a runner gives no percentiles, clocks were capped
+from the start, a sensor had gaps, a setting could not be verified or put back.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
+from mobile.results.circumstances import circumstances
 from mobile.results.run import Run
 from mobile.results.stats import third_shift
-from mobile.results.thermal import lowered_caps, rose_counters
+from mobile.results.throttle import throttling
 from mobile.results.window import measured_window, summary_of
 
 MAX_MISSED_SHARE = 0.10
@@ -31,17 +35,22 @@ class Verdict(NamedTuple):
     warnings: list[str]
 
 
-def judge(run: Run, invocations: int | None) -> Verdict:
-    """The verdict on a run of which ``invocations`` were measured (None: not known)."""
+def judge(run: Run, invocations: int | None, energy: Mapping[str, Any] | None = None) -> Verdict:
+    """The verdict on a run of which ``invocations`` were measured (None: not known) and ``energy`` is the figure."""
     reasons = _ended_badly(run)
     warnings: list[str] = []
     if run.spec.agent_spec.get("task") != "evaluate":
         if not reasons:
             reasons += _too_little(run, invocations)
-        reasons += rose_counters(run) + lowered_caps(run)
-        reasons += ["the agent reported throttling" for event in run.events if event.get("name") == "throttled"][:1]
-        reasons += _missed(run)
-        warnings += _shift(run)
+        seen = throttling(run)
+        reasons += seen.signs
+        around = circumstances(run, energy)
+        reasons += around.reasons + _missed(run)
+        warnings += _shift(run) + seen.remarks + around.warnings + _missed_by_sources(run)
+        if seen.unseen and len(seen.unseen) == seen.live:
+            reasons.append(f"throttling was not watched: {'; '.join(seen.unseen[:3])}")
+        else:
+            warnings += seen.unseen
     fallback = _provider(run)
     reasons += fallback[0]
     warnings += fallback[1] + _sampler_error(run)
@@ -88,6 +97,16 @@ def _missed(run: Run) -> list[str]:
     if missed > MAX_MISSED_SHARE * (ticks + missed):
         return [f"the sampler missed {missed} of {ticks + missed} ticks, more than {MAX_MISSED_SHARE:.0%}"]
     return []
+
+
+def _missed_by_sources(run: Run) -> list[str]:
+    """A line for each program that was asked less often than planned; what it tells has gaps of its own."""
+    lines = []
+    for name, overhead in (((run.done or {}).get("overhead") or {}).get("sources") or {}).items():
+        ticks, missed = overhead.get("ticks") or 0, overhead.get("missed_ticks") or 0
+        if missed > MAX_MISSED_SHARE * (ticks + missed):
+            lines.append(f"{name} could be asked only {ticks} of {ticks + missed} times")
+    return lines
 
 
 def _provider(run: Run) -> tuple[list[str], list[str]]:
