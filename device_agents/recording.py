@@ -16,11 +16,14 @@ from device_agents.redaction import Redactor, own_names
 from device_agents.sensors import SensorError, find_sensors
 from device_agents.sensors.base import Descriptor, Sensor
 from device_agents.sensors.files import MAX_TEXT_BYTES, folder, natural, observe, under
+from device_agents.sensors.lines import LineProgram
 from device_agents.sensors.programs import LIMIT_BYTES, LIMIT_S, call_program
 
 SCHEMA = "1.0"
 PASSES = 6
 PAUSE_S = 0.5
+LINES_S = 3.0  # how long a program that runs on is listened to
+MAX_LINES = 256
 LIMIT_TIME_S = 60.0
 LIMIT_TOTAL_BYTES = 8 * 1024 * 1024
 MAX_ENTRIES = 8192  # files, and names in one folder
@@ -88,6 +91,7 @@ class Recorder:
         self._paths: Dict[str, str] = {}  # real path -> the path as a reader wrote it
         self._folders: Dict[str, str] = {}
         self._calls: Dict[Tuple[str, ...], None] = {}
+        self._lines: Dict[Tuple[str, ...], None] = {}  # programs that run on
         self._looked_for: Set[str] = set()
         self._files: Dict[str, Entry] = {}
         self._runs: Dict[Tuple[str, ...], List[Entry]] = {}
@@ -126,6 +130,9 @@ class Recorder:
             self._pass(number, end)
             if number + 1 < self._passes:
                 time.sleep(max(0.0, self._times_s[-1] + self._pause_s - (time.monotonic() - began)))
+        for call in self._lines:
+            self._now = "running " + " ".join(call)
+            self._runs.setdefault(call, []).append(self._run_on(call))
         for path, written in sorted(self._folders.items(), key=lambda item: natural(item[0])):
             self._listed.append(self._list(path, written))
 
@@ -144,8 +151,8 @@ class Recorder:
         self._facts = {key: value for key, value in facts.items() if key not in _LEFT_OUT_FACTS}
 
     def _notice(self, kind: str, words: Tuple[str, ...]) -> None:
-        if kind == "program":
-            self._calls.setdefault(words)
+        if kind in ("program", "line-program"):
+            (self._calls if kind == "program" else self._lines).setdefault(words)
         elif kind == "looked-for":
             self._looked_for.add(words[0])
         else:
@@ -199,6 +206,24 @@ class Recorder:
             self._note("left out, the recording is full: " + " ".join(call))
             return
         self._runs.setdefault(call, []).append(run)
+
+    def _run_on(self, call: Tuple[str, ...]) -> Entry:
+        """The first lines of a program that runs on; ``line_s``: when each came."""
+        began = time.perf_counter()
+        run: Entry = {"t_s": 0.0, "exit": None, "error": None, "stdout": "", "stderr": "", "late": False, "line_s": []}
+        try:
+            program = LineProgram(call)
+            try:
+                while len(run["line_s"]) < MAX_LINES and time.perf_counter() - began < LINES_S:
+                    for line in program.lines(LINES_S):
+                        run["stdout"] += line + "\n"
+                        run["line_s"].append(round(time.perf_counter() - began, 6))
+            finally:
+                program.close()
+        except SensorError as error:
+            run["error"] = error.reason
+        run["took_s"] = round(time.perf_counter() - began, 6)
+        return run
 
     def _list(self, path: str, written: str) -> Entry:
         try:

@@ -63,9 +63,10 @@ _KEYED: Tuple[Tuple[str, Pattern[str]], ...] = tuple(
 _EMAIL = re.compile(
     r"(?<![\w.+-])[\w.+-]{1,64}@[A-Za-z][\w-]{0,62}(?:\.[\w-]{1,63})*\.[A-Za-z]{2,24}(?![\w-])", re.ASCII
 )
+# Also inside names ("hid-aa:bb:cc:dd:ee:ff-battery"), but not a part of a longer row of such pairs.
 _MAC = re.compile(
-    r"(?<![0-9A-Fa-f:_-])[0-9A-Fa-f]{2}(?P<by>[:_-])(?:[0-9A-Fa-f]{2}(?P=by)){4}(?:[0-9A-Fa-f]{2}(?P=by)"
-    r"[0-9A-Fa-f]{2}(?P=by))?[0-9A-Fa-f]{2}(?![0-9A-Fa-f:_])"
+    r"(?<![0-9A-Fa-f])(?<![0-9A-Fa-f]{2}[:_-])[0-9A-Fa-f]{2}(?P<by>[:_-])(?:[0-9A-Fa-f]{2}(?P=by)){4}"
+    r"(?:[0-9A-Fa-f]{2}(?P=by)[0-9A-Fa-f]{2}(?P=by))?[0-9A-Fa-f]{2}(?![0-9A-Fa-f])(?![:_-][0-9A-Fa-f]{2}(?![0-9A-Za-z]))"
 )
 _UUID = re.compile(r"(?<![0-9A-Fa-f])[0-9A-Fa-f]{8}(?:-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}(?![0-9A-Fa-f])")
 _IPV4 = re.compile(r"(?<![\w.])(?:\d{1,3}\.){3}\d{1,3}(?!\.?\w)", re.ASCII)

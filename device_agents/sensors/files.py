@@ -30,8 +30,8 @@ _REASONS = {
 }
 
 
-# Told of all that readers look at: (kind, words), kind being "file", "folder", "looked-for" or "program". Whoever
-# records a board hears here of each reader, also of those that are added later (device_agents/recording.py).
+# Told of all that readers look at: (kind, words); kinds are "file", "folder", "looked-for", "program" and
+# "line-program" (one that runs on). Whoever records a board hears here of each reader, also of new ones (device_agents/recording.py).
 _observer: Optional[Callable[[str, Tuple[str, ...]], None]] = None
 
 

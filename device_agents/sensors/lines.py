@@ -15,7 +15,7 @@ import time
 from typing import List, Sequence
 
 from device_agents.child import code_path
-from device_agents.sensors.files import SensorError, reason_of
+from device_agents.sensors.files import SensorError, notice, reason_of
 
 MAX_PENDING_BYTES = 64 * 1024  # a program that prints no end of line for so long prints no lines
 READ_BYTES = 16 * 1024
@@ -36,6 +36,7 @@ class LineProgram:
     """One running program. ``cpu_s`` is the CPU time that it took, known once it is closed."""
 
     def __init__(self, argv: Sequence[str]) -> None:
+        notice("line-program", *argv)
         self.name = os.path.basename(argv[0])
         self.cpu_s = 0.0
         self._rest = b""

@@ -107,7 +107,8 @@ class DeviceSession:
         """The agent's hello: device facts and sensors, runtimes with their providers."""
         found: list[dict[str, Any]] = []
         reader = LineReader(lambda line: found.append(decode(line)))
-        completed = self.agent.call("facts", deadline=deadline, on_stdout=reader.feed)
+        root = self.device.replay or "/"
+        completed = self.agent.call("facts", "--root", root, deadline=deadline, on_stdout=reader.feed)
         if completed.exit_code not in (0, 1):
             raise self.agent.not_started(completed)
         hello = next((record for record in found if record["type"] == "hello"), None)
@@ -232,6 +233,7 @@ class DeviceSession:
         spec = plan.options.agent_spec(plan.model.runner(plan.options), path, inputs)
         spec["python_path"] = [*self.agent.runtime(deadline).python_path]
         spec["slow_down"] = self.device.slow_down
+        spec["root"] = self.device.replay or "/"
         return spec
 
     def _order(self, remotes: Sequence[RemoteRun], purpose: str, grace_s: float | None) -> dict[str, Any]:

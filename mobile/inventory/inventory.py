@@ -166,7 +166,7 @@ def inventory_of(located: Located, path: Path) -> Inventory:
     folder = path.absolute().parent
     servers = {name: Server(name=name, **_given(fields)) for name, fields in checked.servers.items()}
     return Inventory(
-        {name: _anchored(device, folder, "key_file", "known_hosts") for name, device in devices.items()},
+        {name: _anchored(device, folder, "key_file", "known_hosts", "replay") for name, device in devices.items()},
         {name: _anchored(server, folder, "ca_file") for name, server in servers.items()},
         checked.links,
         checked.groups,

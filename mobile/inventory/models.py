@@ -30,6 +30,8 @@ TransportName = Literal["local", "ssh", "adb"]
 HostKeyPolicy = Literal["strict", "accept-new", "insecure"]
 Provenance = Literal["real", "emulated", "slowed", "replayed"]
 Engine = Literal["builtin", "ray", "triton"]
+MeterKind = Literal["shelly", "tasmota", "command"]
+ShellyComponent = Literal["switch", "pm1", "em1", "em"]
 
 # None of these may begin with "-": they become arguments of programs, which would read an option.
 Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
@@ -41,6 +43,7 @@ EnvName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,12
 Text = Annotated[str, StringConstraints(pattern=r"^[^\x00-\x1f\x7f]{1,1024}$")]
 DevicePath = Annotated[str, StringConstraints(pattern=r"^(?:~|/)[^\x00-\x1f\x7f]{0,1023}$")]
 Url = Annotated[str, StringConstraints(pattern=r"^https?://[^\s/?#@]+(?:/[^\s?#@]*)?$")]
+MeterUrl = Annotated[str, StringConstraints(pattern=r"^http://[A-Za-z0-9_\[][^\s/?#@]*/?$")]
 Port = Annotated[int, Field(ge=1, le=65535)]
 Cpu = Annotated[int, Field(ge=0, le=4095)]
 Names = Annotated[tuple[Name, ...], Field(strict=False)]
@@ -97,6 +100,48 @@ class Limits(Model):
     )
 
 
+class Meter(Model):
+    """An external power meter, read by the host while it follows a run (docs/meters.md)."""
+
+    kind: MeterKind = Field(description="What it is: a Shelly, a Tasmota device, or a command that prints watts.")
+    url: MeterUrl | None = Field(
+        default=None, description="Address of the meter: http://HOST[:PORT] (shelly, tasmota)."
+    )
+    channel: Annotated[int, Field(ge=0, le=63)] = Field(default=0, description="Channel, counted from 0.")
+    component: ShellyComponent | None = Field(
+        default=None, description="Part of a Shelly that measures; left out, the first that the channel has."
+    )
+    user: User | None = Field(default=None, description="User name; left out, `admin` (shelly, tasmota).")
+    password_env: EnvName | None = Field(
+        default=None, description="Environment variable with the meter's password (shelly, tasmota)."
+    )
+    argv: Annotated[tuple[Text, ...], Field(strict=False, min_length=1, max_length=64)] | None = Field(
+        default=None, description="Program and arguments; it prints watts (command). No shell reads them."
+    )
+    stream: bool = Field(default=False, description="The command goes on and prints a line for each reading (command).")
+    period_s: float | None = Field(
+        default=None, ge=0.01, le=60, description="Time between two readings, in seconds; left out, 1."
+    )
+    scope: Text | None = Field(
+        default=None, description="What is measured, in words; left out, the wall (shelly, tasmota)."
+    )
+    offset_w: float | None = Field(default=None, ge=0, le=1000, description="Error at most, in W, beside the gain's.")
+    gain: float | None = Field(default=None, ge=0, le=1, description="Error at most, as a share of the reading.")
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> Meter:
+        takes = ("argv", "stream") if self.kind == "command" else ("url", "channel", "user", "password_env")
+        needed = takes[0]
+        if getattr(self, needed) is None:
+            raise _conflict(needed, f"missing: a meter of kind {self.kind} needs `{needed}`")
+        for field in ("argv", "stream", "url", "channel", "user", "password_env"):
+            if field in self.model_fields_set and field not in takes:
+                raise _conflict(field, f"a meter of kind {self.kind} does not take it")
+        if "component" in self.model_fields_set and self.kind != "shelly":
+            raise _conflict("component", f"a meter of kind {self.kind} does not take it")
+        return self
+
+
 class DefaultFields(Model):
     """Fields of a device that ``defaults`` may set for all devices that take them."""
 
@@ -147,6 +192,12 @@ class DeviceFields(DefaultFields):
     provenance: Provenance = Field(
         default="real", description="Where its figures come from; tables show all but `real`."
     )
+    replay: Text | None = Field(
+        default=None,
+        description="Folder with a replayed recording, whose sensors are read instead of this machine's (local);"
+        " relative paths start at this file's folder.",
+    )
+    meter: Meter | None = Field(default=None, description="An external power meter that feeds the device.")
     slow_down: float | None = Field(
         default=None,
         gt=1,
@@ -169,6 +220,8 @@ class DeviceFields(DefaultFields):
             filled.setdefault("workdir", ANDROID_WORKDIR)
         if filled.get("slow_down") is not None:
             filled.setdefault("provenance", "slowed")
+        if filled.get("replay") is not None:
+            filled.setdefault("provenance", "replayed")
         return filled
 
     @model_validator(mode="after")
@@ -180,6 +233,8 @@ class DeviceFields(DefaultFields):
             raise _conflict("host", "missing: a device with transport ssh needs `host` or `ssh_alias`")
         if self.transport == "adb" and self.host and self.serial:
             raise _conflict("serial", "give `serial` (USB or the adb server) or `host` (network), not both")
+        if self.replay is not None and self.provenance == "real":
+            raise _conflict("provenance", "the sensors of a device with replay are replayed, not real")
         if self.slow_down is not None and self.provenance != "slowed":
             raise _conflict("provenance", "a device with slow_down has provenance slowed")
         return self
@@ -189,6 +244,7 @@ TRANSPORTS_OF: dict[str, tuple[str, ...]] = {
     "host": ("ssh", "adb"),
     "port": ("ssh", "adb"),
     "serial": ("adb",),
+    "replay": ("local",),
     "user": ("ssh",),
     "key_file": ("ssh",),
     "passphrase_env": ("ssh",),

@@ -22,6 +22,7 @@ _PATTERN_WORDS = {
     "^[^\\x00-\\x1f\\x7f]{1,1024}$": "text without control characters",
     "^(?:~|/)[^\\x00-\\x1f\\x7f]{0,1023}$": "an absolute path, or one that begins with ~",
     "^https?://[^\\s/?#@]+(?:/[^\\s?#@]*)?$": "a URL such as http://edge.local:8620, without credentials",
+    "^http://[A-Za-z0-9_\\[][^\\s/?#@]*/?$": "the address of a meter, such as http://192.0.2.7, without credentials",
     units.SIZE_PATTERN: 'a size such as "512 MiB"',
     units.RATE_PATTERN: 'a rate such as "20 Mbit/s"',
 }

@@ -129,7 +129,7 @@ class _Doctor:
         self._runs(runtime, agent)
 
     def _hello(self, runtime: DeviceRuntime, agent: str) -> dict[str, Any] | None:
-        done = self._call(runtime, agent, "facts")
+        done = self._call(runtime, agent, "facts", "--root", self._device.replay or "/")
         for line in done.stdout.splitlines():
             record = _json_object(line)
             if record is not None and record.get("type") == "hello":

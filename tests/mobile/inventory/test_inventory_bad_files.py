@@ -37,6 +37,30 @@ CASES = {
         "devices:\n  pi5:\n    host: h\n    prot: 22\n",
         "devices.yaml:4: devices.pi5.prot is not a known key; did you mean port?",
     ),
+    "a replayed board that says it is real": (
+        "devices:\n  pi5:\n    transport: local\n    provenance: real\n    replay: tree\n",
+        "devices.yaml:4: devices.pi5.provenance: the sensors of a device with replay are replayed, not real",
+    ),
+    "a replayed board over ssh": (
+        "devices:\n  pi5:\n    host: h\n    replay: tree\n",
+        "devices.yaml:4: devices.pi5.replay: only a device with transport local takes it",
+    ),
+    "a meter without its address": (
+        "devices:\n  pi5:\n    host: h\n    meter:\n      kind: tasmota\n",
+        "devices.yaml:4: devices.pi5.meter.url: missing: a meter of kind tasmota needs `url`",
+    ),
+    "a meter with a secret in its address": (
+        "devices:\n  pi5:\n    host: h\n    meter:\n      kind: shelly\n      url: http://me:secret@192.0.2.7\n",
+        "devices.yaml:6: devices.pi5.meter.url is not the address of a meter, such as http://192.0.2.7",
+    ),
+    "a meter with a password": (
+        "devices:\n  pi5:\n    host: h\n    meter:\n      kind: shelly\n      url: http://h\n      password: x\n",
+        "devices.yaml:7: devices.pi5.meter.password: secrets do not belong in this file",
+    ),
+    "a command meter with an address": (
+        "devices:\n  pi5:\n    host: h\n    meter:\n      kind: command\n      argv: [m]\n      url: http://h\n",
+        "devices.yaml:7: devices.pi5.meter.url: a meter of kind command does not take it",
+    ),
     "unknown section": ("device:\n  pi5: {}\n", "devices.yaml:1: device is not a known key; did you mean devices"),
     "duplicate key": (
         "devices:\n  pi5: {host: a}\n  pi4: {host: b}\n  pi5: {host: c}\n",

@@ -155,3 +155,25 @@ def test_models_are_frozen_and_usable_from_python() -> None:
     assert (device.tags, device.cpus) == (("a",), (0,))
     with pytest.raises(ValueError, match="frozen"):
         device.port = 22
+
+
+def test_a_replayed_board_says_so_in_its_provenance_and_its_tree_is_found_beside_the_file(tmp_path: Path) -> None:
+    path = tmp_path / "devices.yaml"
+    path.write_text("devices:\n  pi5:\n    transport: local\n    replay: trees/pi5\n")
+    device = load_inventory(path).device("pi5")
+    assert (device.provenance, device.replay) == ("replayed", str(tmp_path / "trees/pi5"))
+
+
+def test_a_meter_is_read_with_its_kind_and_address(tmp_path: Path) -> None:
+    path = tmp_path / "devices.yaml"
+    path.write_text(
+        "devices:\n  pi5:\n    host: h\n    meter: {kind: shelly, url: 'http://192.0.2.7', password_env: PLUG}\n"
+        "  jetson:\n    host: j\n    meter: {kind: command, argv: [meter, --watts], scope: board input}\n"
+    )
+    inventory = load_inventory(path)
+    plug = inventory.device("pi5").meter
+    assert plug is not None
+    assert (plug.kind, plug.url, plug.channel, plug.password_env) == ("shelly", "http://192.0.2.7", 0, "PLUG")
+    command = inventory.device("jetson").meter
+    assert command is not None
+    assert (command.argv, command.stream, command.scope) == (("meter", "--watts"), False, "board input")
