@@ -76,7 +76,7 @@ def candidates(
 
 
 def pareto(found: Sequence[Candidate]) -> list[Candidate]:
-    """Those that no other beats at once in latency, bits sent and energy (the device's time without a power profile)."""
+    """Those that no other beats at once in latency, bits sent and energy (without a power profile: device time)."""
 
     def figures(candidate: Candidate) -> tuple[float, float, float]:
         own = candidate.price
