@@ -27,6 +27,7 @@ UNITS = {
     "ratio": "1",
     "flag": "1",  # 1.0 while something holds, else 0.0
     "level": "1",  # how bad, in the source's own steps; 0.0 is none
+    "time": "s",  # the source's own clock at which its other values were true
 }
 
 Reading = Union[float, str]  # a value in SI, or the reason why there is none
