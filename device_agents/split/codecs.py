@@ -31,6 +31,7 @@ BITS = {"q8": 8, "q4": 4, "q2": 2}
 BLOCK = 32_768  # numbers at a time: input, buffer and codes stay in a core's own cache
 DEFAULT_LIMIT_BYTES = 1 << 30
 ZLIB_LEVEL, ZSTD_LEVEL = 1, 3
+LARGEST = 1.7e38  # of a range's edges: their difference is still a float32
 
 
 class Codec(NamedTuple):
@@ -59,8 +60,8 @@ class Range(NamedTuple):
             low, high = (tuple(float(number) for number in document[key]) for key in ("low", "high"))
         except (KeyError, TypeError, ValueError) as error:
             raise CodecError("not a range of low and high: {!r}".format(document)) from error
-        if len(low) != len(high) or not low or any(not lo <= hi for lo, hi in zip(low, high)):
-            raise CodecError("a range needs as many highs as lows, none below its low")
+        if len(low) != len(high) or not low or any(not -LARGEST <= lo <= hi <= LARGEST for lo, hi in zip(low, high)):
+            raise CodecError("a range needs as many highs as lows, none below its low, all within a float32")
         return cls(low, high)
 
     def to_json(self) -> Dict[str, List[float]]:
@@ -179,7 +180,8 @@ def measure(array: "Array", per_channel: bool = False) -> Range:
         low = np.where(finite, rows, np.inf).min(axis=1)
         high = np.where(finite, rows, -np.inf).max(axis=1)
         low, high = (np.where(np.isfinite(edge), edge, 0.0) for edge in (low, high))
-    return Range(tuple(float(edge) for edge in low), tuple(float(edge) for edge in high))
+    edges = (tuple(float(edge) for edge in np.clip(side, -LARGEST, LARGEST)) for side in (low, high))
+    return Range(*edges)
 
 
 def _quantise(array: "Array", found: Range, bits: int) -> "Array":
@@ -195,8 +197,9 @@ def _quantise(array: "Array", found: Range, bits: int) -> "Array":
         for at in range(start, stop, BLOCK):
             part = flat[at : min(at + BLOCK, stop)]
             work = buffer[: len(part)]
-            np.subtract(part, low, out=work, casting="same_kind")
-            np.multiply(work, scale, out=work)
+            with np.errstate(over="ignore", invalid="ignore"):  # what is infinite is clipped below
+                np.subtract(part, low, out=work, casting="same_kind")
+                np.multiply(work, scale, out=work)
             np.add(work, 0.5, out=work)  # and cut off below: that rounds
             np.fmax(work, 0.0, out=work)  # a NaN becomes the lowest code
             np.fmin(work, top + 0.49, out=work)
@@ -212,7 +215,7 @@ def _dequantise(codes: "Array", frame: Frame, bits: int) -> "Array":
     channels = half if frame.flags & PER_CHANNEL else 1
     if not half or half != channels or (frame.flags & PER_CHANNEL and not _fits_channels(frame.dims, half)):
         raise CodecError("the frame has {} ranges for a tensor of shape {}".format(half, list(frame.dims)))
-    if not all(abs(edge) < 3.5e38 for edge in frame.ranges):  # also false for NaN
+    if not all(abs(edge) <= 1.01 * LARGEST for edge in frame.ranges):  # also false for NaN
         raise CodecError("a range of the frame is no number")
     if codes.size and int(codes.max()) > top:
         raise CodecError("a code of the frame is above {}".format(top))

@@ -31,7 +31,7 @@ NOT_IN_ALL = {
     "crypt",
     "pipes",
 }
-LAZY_ON_DEVICE = {"numpy", "onnxruntime", "ai_edge_litert", "tflite_runtime"}
+LAZY_ON_DEVICE = {"numpy", "onnxruntime", "ai_edge_litert", "tflite_runtime", "zstandard", "lz4", "PIL"}
 
 
 def modules(root: Path) -> Iterator[tuple[str, Path, ast.Module]]:
