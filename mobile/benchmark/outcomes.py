@@ -64,8 +64,8 @@ class Left:
 class Progress:
     """What is happening now.
 
-    ``state`` is "connect", "push", "load", "warmup", "measure", "sample" (sensors were read), "done", "left" or
-    "failed".
+    ``state`` is "connect", "push", "gate" (it cools down), "idle" (the idle power is measured), "load", "warmup",
+    "measure", "sample" (sensors were read), "done", "left" or "failed".
     """
 
     device: str
@@ -127,11 +127,16 @@ def _device(outcome: Run | Failure | Left) -> str:
     return outcome.device if isinstance(outcome, (Failure, Left)) else outcome.spec.device
 
 
-_STATES = {"hello": "load", "first-done": "warmup", "warmup-done": "measure", "samples": "sample"}
+_STATES = {
+    "hello": "load", "gate-started": "gate", "idle-started": "idle", "load-started": "load", "first-done": "warmup",
+    "warmup-done": "measure", "samples": "sample",
+}  # fmt: skip
 
 
 def state_of(record: Mapping[str, Any]) -> str | None:
     """The state that a record starts; "measure" again for each block, so that progress can be shown; else None."""
     if record["type"] == "invocations" and record.get("phase") == "measure":
         return "measure"
+    if record.get("name") == "gate-started" and (record.get("detail") or {}).get("below_c") is None:
+        return None  # it only looks, nothing is waited for
     return _STATES.get(record["name"] if record["type"] == "event" else record["type"])

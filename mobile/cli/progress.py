@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from mobile.cli.live import Live
 from mobile.cli.output import stderr_console
 
 if TYPE_CHECKING:
-    from rich.live import Live
+    from rich.live import Live as Display
     from rich.table import Table
 
     from mobile.benchmark import Progress
@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 WORDS = {
     "connect": "connecting",
     "push": "pushing",
+    "gate": "cooling down",
+    "idle": "idle baseline",
     "load": "loading",
     "warmup": "warming up",
     "measure": "measuring",
@@ -26,8 +28,7 @@ WORDS = {
     "failed": "failed",
 }
 ENDED = ("done", "left", "failed")
-# What a live line shows of the sensors: quantity, and how its unit is written.
-SHOWN = (("temperature", "°C"), ("power", "W"))
+COLUMNS = ("device", "state", "model", "run", "invocations", "temperature", "clock", "power", "throttling")
 REFRESHES_PER_S = 4.0
 
 
@@ -39,8 +40,7 @@ class _Row:
     model: str = ""
     state: str = ""
     count: int = 0
-    quantities: dict[str, str] = field(default_factory=dict)  # of each sensor, by its name
-    values: dict[str, float] = field(default_factory=dict)  # the newest, by quantity
+    live: Live = field(default_factory=Live)
 
     def take(self, progress: Progress) -> None:
         """Nothing, once the news are part of the row."""
@@ -48,26 +48,17 @@ class _Row:
         if place != self.place:
             self.count = 0
         self.place, self.model = place, progress.model
-        self._take_sensors(progress.detail)
-        if progress.state != "sample":
-            self.state = progress.state
-            self.count += len(progress.detail.get("duration_ns", ()))
-
-    def _take_sensors(self, detail: Mapping[str, Any]) -> None:
-        for sensor in detail.get("sensors") or ():
-            self.quantities[sensor.get("name", "")] = sensor.get("quantity", "")
-        newest: dict[str, float] = {}
-        for name, column in (detail.get("columns") or {}).items():
-            value = next((value for value in reversed(column) if value is not None), None)
-            quantity = self.quantities.get(name)
-            if quantity is not None and value is not None:
-                newest[quantity] = max(value, newest.get(quantity, value))
-        self.values.update(newest)
+        if "sensors" in progress.detail:  # the hello of a new run
+            self.live = Live(progress.detail["sensors"] or ())
+        if progress.state == "sample":
+            self.live.take(progress.detail.get("t_ns") or (), progress.detail.get("columns") or {})
+            return
+        self.state = progress.state
+        self.count += len(progress.detail.get("duration_ns", ()))
 
     def cells(self) -> list[str]:
-        """The row's texts: state, model, place, invocations, temperature, power."""
-        shown = [f"{self.values[name]:.1f} {unit}" if name in self.values else "" for name, unit in SHOWN]
-        return [WORDS.get(self.state, self.state), self.model, self.place, str(self.count or ""), *shown]
+        """The row's texts: state, model, place, invocations, temperature, clock, power, throttling."""
+        return [WORDS.get(self.state, self.state), self.model, self.place, str(self.count or ""), *self.live.cells()]
 
 
 class BenchProgress:
@@ -77,13 +68,13 @@ class BenchProgress:
         self._console = stderr_console()
         self._rows: dict[str, _Row] = {}
         self._states: dict[tuple[str, int], str] = {}
-        self._live: Live | None = None
+        self._live: Display | None = None
 
     def __enter__(self) -> BenchProgress:
         if self._console.is_terminal:
-            from rich.live import Live
+            from rich.live import Live as Display
 
-            self._live = Live(
+            self._live = Display(
                 console=self._console,
                 get_renderable=self._table,
                 refresh_per_second=REFRESHES_PER_S,
@@ -120,7 +111,7 @@ class BenchProgress:
         from rich.table import Table
         from rich.text import Text
 
-        table = Table("device", "state", "model", "run", "invocations", "temperature", "power", box=box.SIMPLE_HEAD)
+        table = Table(*COLUMNS, box=box.SIMPLE_HEAD)
         for name, row in list(self._rows.items()):
             table.add_row(Text(name), *(Text(cell) for cell in row.cells()))
         return table

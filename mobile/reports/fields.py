@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from mobile.reports import units
+from mobile.results.clocks import main_clock
 
 Format = Callable[[Any], str]
 
@@ -19,7 +20,8 @@ class Field:
     """``path`` leads to the value in the figures of a run. ``kind``:
 
     "key" is in every table, "condition" where it varies (else in the caption), "figure" where any run has it,
-    "data" in CSV only. ``timed``: marked with the provenance wherever that is not real.
+    "data" in CSV only. ``timed``: marked with the provenance wherever that is not real. ``beside``: what a table shows
+    behind the value, from the whole row: a spread, a second end, a word of warning.
     """
 
     key: str
@@ -29,6 +31,7 @@ class Field:
     write: Format
     numeric: bool = False
     timed: bool = False
+    beside: Callable[[Mapping[str, Any]], str] | None = None
 
     def value(self, row: Mapping[str, Any]) -> Any:
         """The value in a run's figures, None where it is missing."""
@@ -38,9 +41,11 @@ class Field:
         return found
 
     def text(self, row: Mapping[str, Any]) -> str:
-        """The value as a table shows it; a time that no real device took says so."""
+        """The value as a table shows it; what no real device showed says so."""
         value = self.value(row)
         text = self.write(value)
+        if self.beside is not None and value is not None:
+            text += self.beside(row)
         provenance = row.get("provenance", "real")
         if self.timed and value is not None and provenance != "real":
             return f"{text} ({provenance})"
@@ -68,6 +73,61 @@ def _runtime(value: Any) -> str:
     return f"{value.get('name')} {value.get('version') or ''}".strip()
 
 
+def _power_mode(value: Any) -> str:
+    """A Jetson's mode with its number, which differs between modules."""
+    if not isinstance(value, Mapping):
+        return plain(value)
+    number = value.get("id")
+    return plain(value.get("name")) + (f" ({number})" if number is not None else "")
+
+
+def _yes_no(value: Any) -> str:
+    return units.MISSING if value is None else ("yes" if value else "no")
+
+
+def _shown_clock(row: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    found = {clock["sensor"]: clock for clock in row.get("clocks") or ()}
+    name = main_clock({name: clock["median_hz"] for name, clock in found.items()})
+    return None if name is None else found[name]
+
+
+@dataclass(frozen=True)
+class ClockField(Field):
+    """A number of the clock that is shown of a run: see clocks.main_clock."""
+
+    def value(self, row: Mapping[str, Any]) -> Any:
+        """The number, None where the run shows no clocks."""
+        clock = _shown_clock(row)
+        return None if clock is None else clock[self.path[-1]]
+
+
+def _lowest(row: Mapping[str, Any]) -> str:
+    """The lowest clock beside the usual one, where it fell by a twentieth or more."""
+    clock = _shown_clock(row) or {}
+    low, usual = clock.get("min_hz"), clock.get("median_hz")
+    return f", down to {units.pretty_hertz(low)}" if low is not None and usual and low < 0.95 * usual else ""
+
+
+def _from_start(row: Mapping[str, Any]) -> str:
+    start_c = (row.get("thermal") or {}).get("start_c")
+    return "" if start_c is None else f" from {units.pretty_degrees(start_c)}"
+
+
+def _spread(row: Mapping[str, Any]) -> str:
+    """The uncertainty of an energy as a share, and the word for what was not measured."""
+    share = (row.get("energy") or {}).get("uncertainty_share")
+    return ("" if share is None else f" ± {units.pretty_share(share)}") + _estimated(row)
+
+
+def _estimated(row: Mapping[str, Any]) -> str:
+    return " (estimated)" if "estimated" in str((row.get("energy") or {}).get("scope")) else ""
+
+
+def _energy(key: str, header: str, name: str, kind: str, write: Format = units.pretty_joules) -> Field:
+    beside = _estimated if kind == "figure" else None
+    return Field(key, header, ("energy", name), kind, write, numeric=True, timed=True, beside=beside)
+
+
 def _latency(name: str, kind: str) -> Field:
     return Field(f"latency_{name}_s", name, ("latency_s", name), kind, units.pretty_seconds, numeric=True, timed=True)
 
@@ -91,6 +151,9 @@ FIELDS: tuple[Field, ...] = (
     Field("batch", "batch", ("spec", "batch"), "condition", plain, numeric=True),
     Field("dims", "dims", ("spec", "dims"), "condition", plain),
     Field("governor", "governor", ("environment", "governor"), "condition", plain),
+    Field("power_mode", "power mode", ("environment", "power_mode"), "condition", _power_mode),
+    Field("clocks_locked", "clocks locked", ("environment", "clocks_locked"), "condition", _yes_no),
+    Field("conditions", "conditions", ("spec", "conditions"), "condition", plain),
     Field("edgewise", "edgewise", ("environment", "edgewise"), "condition", plain),
     Field("start_temperature_c", "at start", ("environment", "start_temperature_c"), "data", units.pretty_degrees),
     Field("invocations", "n", ("invocations",), "figure", plain, numeric=True),
@@ -108,11 +171,52 @@ FIELDS: tuple[Field, ...] = (
     Field("first_s", "first", ("cold_start_s", "first"), "figure", units.pretty_seconds, numeric=True, timed=True),
     Field("before_load_bytes", "RSS before", ("memory_bytes", "before_load"), "data", units.pretty_bytes, numeric=True),
     Field("peak_rss_bytes", "peak RSS", ("memory_bytes", "peak_rss"), "figure", units.pretty_bytes, numeric=True),
-    Field("peak_c", "peak temp", ("thermal", "peak_c"), "figure", units.pretty_degrees, numeric=True),
+    Field(
+        "peak_c",
+        "peak temp",
+        ("thermal", "peak_c"),
+        "figure",
+        units.pretty_degrees,
+        numeric=True,
+        timed=True,
+        beside=_from_start,
+    ),
+    Field("thermal_start_c", "measured from", ("thermal", "start_c"), "data", units.pretty_degrees, numeric=True),
+    ClockField(
+        "clock_hz",
+        "clock",
+        ("clocks", "median_hz"),
+        "figure",
+        units.pretty_hertz,
+        numeric=True,
+        timed=True,
+        beside=_lowest,
+    ),
+    ClockField("clock_min_hz", "lowest clock", ("clocks", "min_hz"), "data", units.pretty_hertz, numeric=True),
+    ClockField("clock_sensor", "clock of", ("clocks", "sensor"), "data", plain),
     Field("throttled", "throttled", ("thermal", "throttled"), "figure", plain),
-    Field("energy_per_inference_j", "energy", ("energy", "per_inference_j"), "figure", units.pretty_joules, True),
-    Field("mean_power_w", "power", ("energy", "mean_power_w"), "figure", units.pretty_watts, numeric=True),
+    Field("throttled_why", "why", ("thermal", "throttled_why"), "data", plain),
+    Field(
+        "energy_per_inference_j",
+        "energy",
+        ("energy", "per_inference_j"),
+        "figure",
+        units.pretty_joules,
+        numeric=True,
+        timed=True,
+        beside=_spread,
+    ),
+    _energy("above_idle_per_inference_j", "above idle", "above_idle_per_inference_j", "figure"),
+    _energy("mean_power_w", "power", "mean_power_w", "figure", units.pretty_watts),
     Field("energy_scope", "energy of", ("energy", "scope"), "condition", plain),
+    _energy("energy_j", "energy in all", "total_j", "data"),
+    _energy("energy_uncertainty_j", "uncertainty", "uncertainty_j", "data"),
+    _energy("above_idle_j", "above idle in all", "above_idle_j", "data"),
+    _energy("idle_power_w", "idle power", "idle_power_w", "data", units.pretty_watts),
+    _energy("energy_window_s", "measured for", "window_s", "data", units.pretty_seconds),
+    Field("energy_sensor", "energy from", ("energy", "sensor"), "data", plain),
+    Field("energy_samples", "readings", ("energy", "samples"), "data", plain, numeric=True),
+    _energy("energy_largest_gap_s", "largest gap", "largest_gap_s", "data", units.pretty_seconds),
     Field("accuracy", "accuracy", ("accuracy", "top1"), "figure", units.pretty_share, numeric=True),
     Field("sampler_cpu_share", "sampler", ("harness", "sampler_cpu_share"), "data", units.pretty_share, numeric=True),
     Field("missed_ticks", "missed", ("harness", "missed_ticks"), "data", plain, numeric=True),

@@ -24,7 +24,9 @@ class Table:
 def runs_table(rows: Sequence[Row]) -> Table:
     """The figures of runs: conditions that vary and figures that were measured as columns, all else in the notes."""
     table = _table(rows, FIELDS)
-    return Table(table.headers, table.rows, table.numeric, [*table.notes, *_missing(rows), *_remarks(rows)])
+    return Table(
+        table.headers, table.rows, table.numeric, [*table.notes, *_missing(rows), *_scopes(rows), *_remarks(rows)]
+    )
 
 
 def stored_runs_table(rows: Sequence[Row]) -> Table:
@@ -69,15 +71,50 @@ def _caption(rows: Sequence[Row], fields: Sequence[Field]) -> list[str]:
     return [("" if len(rows) == 1 else "all: ") + ", ".join(same)]
 
 
+_ABSENT = (
+    ("energy", ("energy_missing",)),
+    ("energy above idle", ("energy", "above_idle_missing")),
+    ("temperature", ("thermal_missing",)),
+    ("clocks", ("clocks_missing",)),
+    ("latency", ("latency_missing",)),
+)
+
+
 def _missing(rows: Sequence[Row]) -> list[str]:
-    """Why a figure is missing, once for each reason."""
+    """Why a figure is missing, once for each reason; and why it is not known whether a device throttled."""
     lines = []
-    for what, key in (("energy", "energy_missing"), ("temperature", "thermal_missing"), ("latency", "latency_missing")):
-        for reason in dict.fromkeys(row[key] for row in rows if row.get(key)):
-            who = [str(row["id"]) for row in rows if row.get(key) == reason]
-            of = f" in {', '.join(who)}" if len(who) < len(rows) else ""
-            lines.append(f"{what} not measured{of}: {reason}")
-    return lines
+    for what, path in _ABSENT:
+        lines += _once(rows, f"{what} not measured", path)
+    unknown = [row for row in rows if (row.get("thermal") or {}).get("throttled") == "unknown"]
+    return lines + _once(rows, "throttling not known", ("thermal", "throttled_why"), unknown)
+
+
+def _once(rows: Sequence[Row], words: str, path: tuple[str, ...], of: Sequence[Row] | None = None) -> list[str]:
+    """A line for each text that stands at the path in ``of`` (all rows), with the runs that it stands in."""
+    found: dict[str, list[str]] = {}
+    for row in rows if of is None else of:
+        text: Any = row
+        for name in path:
+            text = text.get(name) if isinstance(text, Mapping) else None
+        if text:
+            found.setdefault(str(text), []).append(str(row["id"]))
+    return [f"{words}{_of(who, rows)}: {text}" for text, who in found.items()]
+
+
+def _of(who: Sequence[str], rows: Sequence[Row]) -> str:
+    return f" in {', '.join(who)}" if len(who) < len(rows) else ""
+
+
+def _scopes(rows: Sequence[Row]) -> list[str]:
+    """What an energy figure covers and leaves out, and what its uncertainty does."""
+    lines = []
+    for row in rows:
+        figure = row.get("energy") or {}
+        lines += [f"energy, {figure.get('scope')}: {figure[key]}" for key in _REMARKS if figure.get(key)]
+    return list(dict.fromkeys(lines))
+
+
+_REMARKS = ("remark", "uncertainty_note", "above_idle_note")
 
 
 def _remarks(rows: Sequence[Row]) -> list[str]:

@@ -7,6 +7,7 @@ import math
 MISSING = "-"
 _TIME = ((1.0, "s"), (1e-3, "ms"), (1e-6, "us"), (1e-9, "ns"))
 _ENERGY = ((1.0, "J"), (1e-3, "mJ"), (1e-6, "uJ"))
+_FREQUENCY = ((1e9, "GHz"), (1e6, "MHz"), (1e3, "kHz"), (1.0, "Hz"))
 _BINARY = ((2.0**30, "GiB"), (2.0**20, "MiB"), (2.0**10, "KiB"))
 
 
@@ -67,6 +68,15 @@ def pretty_degrees(value: float | None) -> str:
     '71.2 C'
     """
     return MISSING if value is None else f"{value:.1f} C"
+
+
+def pretty_hertz(value: float | None) -> str:
+    """Three digits and a unit from Hz to GHz.
+
+    >>> pretty_hertz(2.4e9), pretty_hertz(960016128.0), pretty_hertz(0.0)
+    ('2.40 GHz', '960 MHz', '0 Hz')
+    """
+    return _scaled(value, _FREQUENCY)
 
 
 def pretty_watts(value: float | None) -> str:

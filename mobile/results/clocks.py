@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from statistics import median
 from typing import Any
 
@@ -9,6 +10,8 @@ from mobile.results.run import Run
 from mobile.results.window import inside, measured_window, present, sample_period_s, series
 
 NS_PER_S = 1e9
+# Counted by the firmware; what cpufreq shows there is only the clock that was asked for.
+REAL = ("frequency.arm",)
 
 
 def clocks(run: Run) -> tuple[list[dict[str, Any]] | None, str | None]:
@@ -36,6 +39,12 @@ def clocks(run: Run) -> tuple[list[dict[str, Any]] | None, str | None]:
                 }
             )
     return (found, None) if found else (None, _why_none(run))
+
+
+def main_clock(medians_hz: Mapping[str, float]) -> str | None:
+    """The name of the clock to show of several: the CPUs' real one where it is counted, else the fastest."""
+    real = [name for name in REAL if medians_hz.get(name)]
+    return real[0] if real else max(medians_hz, key=lambda name: medians_hz[name], default=None)
 
 
 def _why_none(run: Run) -> str:

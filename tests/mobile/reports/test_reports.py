@@ -52,8 +52,80 @@ def test_energy_and_its_scope_are_shown_where_measured() -> None:
     rows = _rows(run, simple_run())
     table = runs_table(rows)
     assert f"energy not measured in {rows[1]['id']}: this device has no energy or power sensor" in table.notes
-    assert _column(table, "energy") == ["100 mJ", "-"]
+    assert _column(table, "energy") == ["100 mJ ± 0 %", "-"]
+    assert _column(table, "power") == ["10.0 W", "-"]
+    assert any(note.startswith("energy, CPU package: the CPU packages alone") for note in table.notes)
     assert _column(table, "energy of") == ["CPU package", "-"]
+
+
+BOARD = {"pmic": sensor("power.pmic", "power", scope="PMIC rails"),
+         "estimate": sensor("power.board-estimate", "power", scope="board 5 V input, estimated")}  # fmt: skip
+
+
+def test_an_estimate_says_that_it_is_one() -> None:
+    law = {BOARD["estimate"]["name"]: lambda t: 5.0}
+    table = runs_table(_rows(simple_run(sensors=[BOARD["estimate"]], columns=law)))
+    assert _column(table, "energy")[0].endswith("(estimated)")
+    assert _column(table, "power") == ["5.00 W (estimated)"]
+    assert any("board input, estimated: 1.1451 times" in note for note in table.notes)
+    both = {**law, BOARD["pmic"]["name"]: lambda t: 4.0}
+    table = runs_table(_rows(simple_run(sensors=list(BOARD.values()), columns=both)))
+    assert _column(table, "power") == ["4.00 W"]  # what was measured comes first
+
+
+HEAT = sensor("temperature.cpu", "temperature")
+CLOCK = sensor("frequency.policy0", "frequency")
+FLAG = sensor("throttle.now.undervoltage", "flag", scope="undervoltage: the 5 V input is low")
+
+
+def test_heat_clocks_and_throttling_are_columns_with_both_ends() -> None:
+    columns = {
+        HEAT["name"]: lambda t: 50.0 + 4 * t,
+        CLOCK["name"]: lambda t: 1.5e9 if t > 4 else 2.4e9,
+        FLAG["name"]: lambda t: float(t > 4),
+    }
+    rows = _rows(simple_run(sensors=[HEAT, CLOCK, FLAG], columns=columns))
+    table = runs_table(rows)
+    assert _column(table, "peak temp") == ["70.8 C from 49.2 C"]
+    assert _column(table, "clock") == ["2.40 GHz, down to 1.50 GHz"]
+    assert _column(table, "throttled") == ["yes"]
+    assert any("is invalid: undervoltage: the 5 V input is low" in note for note in table.notes)
+    read = next(csv.DictReader(io.StringIO(render(rows, "csv"))))
+    assert (float(read["clock_hz"]), float(read["clock_min_hz"]), read["clock_sensor"]) == (2.4e9, 1.5e9, CLOCK["name"])
+    assert "throttle.now.undervoltage" in read["throttled_why"]
+
+
+def test_the_real_clock_goes_before_the_requested_one() -> None:
+    real = sensor("frequency.arm", "frequency")
+    law = {CLOCK["name"]: lambda t: 2.4e9, real["name"]: lambda t: 1.5e9}
+    assert _column(runs_table(_rows(simple_run(sensors=[CLOCK, real], columns=law))), "clock") == ["1.50 GHz"]
+
+
+def test_what_is_not_known_is_said_with_its_reason() -> None:
+    notes = runs_table(_rows(simple_run(sensors=[HEAT], columns={HEAT["name"]: lambda t: 50.0}))).notes
+    assert "clocks not measured: this device shows no clocks" in notes
+    assert any(note.startswith("throttling not known: this device shows no throttle counters") for note in notes)
+    run = simple_run(sensors=[PACKAGE], columns={PACKAGE["name"]: lambda t: 10.0 * (t + 1)})
+    assert any(note.startswith("energy above idle not measured: ") for note in runs_table(_rows(run)).notes)
+
+
+def test_the_power_mode_and_the_conditions_stand_with_the_run() -> None:
+    runs = [simple_run(), simple_run()]
+    runs[0].environment.update(power_mode={"name": "15W", "id": 0}, clocks_locked=True)
+    runs[1].environment.update(power_mode={"name": "MAXN", "id": None}, clocks_locked=False)
+    table = runs_table(_rows(*runs))
+    assert _column(table, "power mode") == ["15W (0)", "MAXN"]
+    assert _column(table, "clocks locked") == ["yes", "no"]
+    assert "power mode 15W (0), clocks locked yes" in runs_table(_rows(runs[0])).notes[0]
+
+
+@pytest.mark.parametrize("provenance", ["emulated", "replayed"])
+def test_heat_clocks_and_joules_of_unreal_devices_say_so(provenance: str) -> None:
+    columns = {HEAT["name"]: lambda t: 50.0, CLOCK["name"]: lambda t: 1e9, PACKAGE["name"]: lambda t: 10.0 * (t + 1)}
+    run = simple_run(sensors=[HEAT, CLOCK, PACKAGE], columns=columns, provenance=provenance)
+    table = runs_table(_rows(run))
+    for header in ("peak temp", "clock", "energy", "power"):
+        assert _column(table, header)[0].endswith(f"({provenance})")
 
 
 @pytest.mark.parametrize("provenance", ["emulated", "slowed", "replayed"])
