@@ -19,7 +19,7 @@ def device_facts(root: str = "/", probe_runtimes: bool = False, python_path: Seq
     model, soc, arch, cores, cpu_clusters [{cpus, max_hz, capacity}], governor, memory_bytes,
     memory_available_bytes, os, kernel, libc, python {version, executable, bits}, runtimes [{name, version,
     providers, python_path, error}], power_supply {source, battery}, power_mode {name, id} (Jetson), clocks_locked,
-    clock_utc (ISO 8601; a board without a clock says 1970).
+    clock_utc (ISO 8601; a board without a clock says 1970), and on a phone android {maker, release, sdk, build_type}.
 
     ``root``: where /sys, /proc and /etc are looked for. ``python_path``: folders searched for runtimes before the
     interpreter's own. ``probe_runtimes``: also import each runtime in a process of its own, for its providers and
@@ -47,6 +47,12 @@ def device_facts(root: str = "/", probe_runtimes: bool = False, python_path: Seq
         facts[key], reason = reader(root)
         if facts[key] is None:
             missing[key] = reason or "not known"
+    phone = board.android_facts(root)
+    if phone is not None:
+        facts["android"] = phone
+        if facts["os"] is None and phone["release"]:
+            facts["os"] = "Android " + phone["release"]
+            del missing["os"]
     facts["python"] = software.python()
     facts["runtimes"] = software.runtimes(python_path, probe_runtimes)
     if not facts["runtimes"]:

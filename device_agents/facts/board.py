@@ -3,9 +3,8 @@
 import os
 from typing import Any, Dict, Optional, Tuple
 
-from device_agents.sensors import battery
-from device_agents.sensors.files import SensorError, folder, read_label, read_text, under
-from device_agents.sensors.programs import find_program, run_program
+from device_agents.sensors import android, battery_report, battery_text, supply
+from device_agents.sensors.files import read_label, read_text, under
 
 _DEVICE_TREES = ("/proc/device-tree", "/sys/firmware/devicetree/base")
 _DMI = "/sys/class/dmi/id"
@@ -36,14 +35,20 @@ def model(root: str) -> Tuple[Optional[str], Optional[str]]:
 
 def _android_model(root: str) -> Optional[str]:
     """What a phone calls itself; its device tree names the chip's reference board, and may not be read by all."""
-    getprop = find_program(root, "getprop")
-    if getprop is None:
+    return android.getprop(root, "ro.product.model", _GETPROP_LIMIT_S)
+
+
+def android_facts(root: str) -> Optional[Dict[str, Optional[str]]]:
+    """{maker, release, sdk, build_type ("user", "userdebug"...)} of a phone, None where not known; None elsewhere."""
+    if not android.is_android(root):
         return None
-    try:
-        output = run_program([getprop, "ro.product.model"], _GETPROP_LIMIT_S)
-    except SensorError:
-        return None
-    return " ".join(output.text.split())[:64] or None
+    names = {
+        "maker": "ro.product.manufacturer",
+        "release": "ro.build.version.release",
+        "sdk": "ro.build.version.sdk",
+        "build_type": "ro.build.type",
+    }
+    return {key: android.getprop(root, name, _GETPROP_LIMIT_S) for key, name in names.items()}
 
 
 def _dmi(root: str, name: str) -> Optional[str]:
@@ -64,7 +69,8 @@ def soc(root: str) -> Tuple[Optional[str], Optional[str]]:
             key, colon, value = line.partition(":")
             if colon and key.strip() == wanted and value.strip():
                 return " ".join(value.split())[:64], None
-    return None, "neither a device tree nor /proc/cpuinfo names the chip"
+    name = android.getprop(root, "ro.soc.model")
+    return name, None if name else "neither a device tree nor /proc/cpuinfo names the chip"
 
 
 def power_supply(root: str) -> Tuple[Optional[Dict[str, Any]], Optional[str]]:
@@ -72,14 +78,21 @@ def power_supply(root: str) -> Tuple[Optional[Dict[str, Any]], Optional[str]]:
 
     "external" as soon as one charger is online: then the battery's current says nothing about consumption.
     """
-    found = battery.batteries(root)
-    base = under(root, battery.FOLDER)
-    online = [name for name in folder(base) if read_label(os.path.join(base, name, "online")) == "1"]
+    found, status = supply.batteries(root), supply.state_of(root)
+    external = supply.external(root)
+    if external is None:
+        report = _dumpsys(root)
+        if report is not None:
+            status = status or report.status
+            external = battery_report.is_external(report)
+            found = found or [("battery", "dumpsys battery")]
     if not found:
         return None, "no battery"
-    status = read_label(os.path.join(found[0][1], "status"))
-    if online or status in ("Charging", "Full", "Not charging"):
-        source: Optional[str] = "external"
-    else:
-        source = "battery" if status == "Discharging" else None
-    return {"source": source, "battery": status}, None
+    return {"source": {True: "external", False: "battery", None: None}[external], "battery": status}, None
+
+
+def _dumpsys(root: str) -> Optional[battery_text.Battery]:
+    """A phone's report of its battery; None where there is none, or no battery in it."""
+    text, _ = android.try_report(android.Dumpsys(root, ["battery"], battery_report.DUMPSYS_PERIOD_S))
+    report = battery_text.parse_dumpsys(text or "")
+    return report if report.values or report.status else None

@@ -13,6 +13,7 @@ import textwrap
 import pytest
 
 from device_agents.facts import board, cpu, device_facts, software
+from tests.support.phone import make_phone, recorded
 from tests.support.sysfs import make_tree, read_tsv
 
 KEYS = {
@@ -174,6 +175,41 @@ def test_what_feeds_the_device(tmp_path, online, status, source):
     }
     supply, _ = board.power_supply(make_tree(tmp_path, files))
     assert supply == {"source": source, "battery": status}
+
+
+def test_a_phone_is_known_by_its_properties_and_its_reports(tmp_path):
+    properties = {
+        "ro_product_model": "SM-S911B",
+        "ro_product_manufacturer": "samsung",
+        "ro_build_version_release": "14",
+        "ro_build_version_sdk": "34",
+        "ro_build_type": "user",
+        "ro_soc_model": "SM8550",
+        "ro_serialno": "SECRET",
+    }
+    reports = {"battery": recorded("android/battery/samsung_s23_usb.txt")}
+    facts = device_facts(make_phone(tmp_path, reports, **properties))
+    assert facts["model"] == "SM-S911B" and facts["soc"] == "SM8550" and facts["os"] == "Android 14"
+    assert facts["android"] == {"maker": "samsung", "release": "14", "sdk": "34", "build_type": "user"}
+    assert facts["power_supply"] == {"source": "external", "battery": "Charging"}
+    assert "SECRET" not in json.dumps(facts)
+    assert not {"model", "soc", "os", "power_supply"} & set(facts["missing"])
+
+
+@pytest.mark.parametrize(
+    "report, supply",
+    [
+        ("", None),
+        (
+            "Current Battery Service state:\n  USB powered: false\n  status: 3\n",
+            {"source": "battery", "battery": "Discharging"},
+        ),
+        ("Current Battery Service state:\n  status: 5\n", {"source": "external", "battery": "Full"}),
+        ("Current Battery Service state:\n  level: 50\n  status: 1\n", {"source": None, "battery": "Unknown"}),
+    ],
+)
+def test_what_feeds_a_phone_that_closes_its_files(tmp_path, report, supply):
+    assert board.power_supply(make_phone(tmp_path, {"battery": report}))[0] == supply
 
 
 def fake_package(folder, name, version, code=""):
