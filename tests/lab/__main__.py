@@ -10,6 +10,7 @@ from dataclasses import asdict
 
 from tests.lab import images, lab, requirements, spec
 from tests.lab.lab import Lab
+from tests.lab.physics.law import FAULTS
 from tests.lab.process import LabError
 
 
@@ -51,6 +52,10 @@ def parser() -> argparse.ArgumentParser:
     sys_ = commands.add_parser("sys", help="change a file in a device's /sys")
     for name in ("name", "path", "value"):
         sys_.add_argument(name)
+    inject = commands.add_parser("inject", help="make a device with a personality suffer from a fault")
+    inject.add_argument("name")
+    inject.add_argument("fault", help=", ".join(FAULTS))
+    inject.add_argument("--for", dest="for_s", type=float, metavar="SECONDS", help="default: until its power is cut")
     down = commands.add_parser("down", help="remove the lab")
     down.add_argument("--all", action="store_true", help="the cached images too")
     commands.add_parser("sweep", help="remove the labs of test runs that have ended")
@@ -114,6 +119,10 @@ def _sys(arguments: argparse.Namespace) -> None:
     Lab.find(arguments.lab).write_sys(arguments.name, arguments.path, arguments.value)
 
 
+def _inject(arguments: argparse.Namespace) -> None:
+    Lab.find(arguments.lab).inject(arguments.name, arguments.fault, arguments.for_s)
+
+
 def _down(arguments: argparse.Namespace) -> None:
     lab.down(arguments.lab)
     if arguments.all:
@@ -133,6 +142,7 @@ COMMANDS = {
     "link": _link,
     "power": _power,
     "sys": _sys,
+    "inject": _inject,
     "down": _down,
     "sweep": _sweep,
 }

@@ -13,8 +13,15 @@ _PERIOD_US = 100_000
 
 
 def join(name: str, node: Node) -> None:
-    """Nothing; the calling process and its children live in the groups `name`, under the node's limits."""
+    """Nothing; the calling process and its children live in the groups `name`, under the node's limits.
+
+    A device with a personality is in a group also without a limit: its physics go by the CPU time of the group.
+    """
     try:
+        if node.personality:
+            accounts = _parent("cpuacct") if (ROOT / "cpuacct").exists() else ROOT
+            (accounts / name).mkdir(exist_ok=True)
+            (accounts / name / "cgroup.procs").write_text("0")
         for controller, files in _wanted(node).items():
             group = _parent(controller) / name
             group.mkdir(exist_ok=True)
@@ -37,6 +44,11 @@ def remove(start: str) -> None:
 def existing(start: str) -> list[Path]:
     """The groups whose names begin with `start`."""
     return sorted({*ROOT.glob(f"{start}*"), *ROOT.glob(f"*/{start}*")})
+
+
+def accounts(name: str) -> list[Path]:
+    """The folders in which the CPU time of the groups `name` may be told, best first."""
+    return [folder for folder in (ROOT / "cpuacct" / name, ROOT / name) if folder.exists()]
 
 
 def _wanted(node: Node) -> dict[str, dict[str, str]]:

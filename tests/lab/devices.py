@@ -7,6 +7,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from tests.lab import device_physics as physics
 from tests.lab import image_ssh, images, namespaces, network, places, sysfs
 from tests.lab.process import LabError, run, wait_until
 from tests.lab.state import Node, State
@@ -55,6 +56,7 @@ def power_on(state: State, node: Node) -> None:
     )
     if not is_on(state, node):
         raise LabError(_complaint(state, node, "died while booting"))
+    physics.begin(state, node)
     network.set_carrier(state, node, up=node.link.up)
 
 
@@ -62,6 +64,7 @@ def power_off(state: State, node: Node) -> None:
     """Nothing; every process of the device is gone, and nobody was told: the cable was cut first."""
     network.set_carrier(state, node, up=False)
     namespaces.end_processes(state.namespace(node.name))
+    physics.end(state, node)
     disk = state.device_folder(node.name) / "disk.img"
     wait_until(lambda: not run(["losetup", "-j", disk]).stdout.strip(), 20, f"{node.name}: the disk stays busy")
 

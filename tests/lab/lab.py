@@ -10,8 +10,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from tests.lab import cgroups, devices, images, namespaces, network, places
+from tests.lab import cgroups, device_physics, devices, images, namespaces, network, places
 from tests.lab import spec as specs
+from tests.lab.physics import Truth
 from tests.lab.process import LabError, run
 from tests.lab.state import Node, State, folder_of, is_abandoned, load, this_process
 
@@ -113,6 +114,14 @@ class Lab:
         """Nothing; the device is on (its daemon listens) or off. Its disk stays, its /sys starts afresh."""
         node = self.state.device(name)
         (devices.power_on if on else devices.power_off)(self.state, node)
+
+    def inject(self, name: str, fault: str, for_s: float | None = None) -> None:
+        """Nothing; the device with a personality suffers from a fault (physics/law.py), for so long or for good."""
+        device_physics.inject(self.state, self.state.device(name), fault, for_s)
+
+    def truth(self, name: str) -> Truth:
+        """What really happened on a device with a personality: joules, heat, faults, by this machine's clock."""
+        return device_physics.truth(self.state, self.state.device(name))
 
     def restore(self) -> None:
         """Nothing; every device is on and every cable is as it was when this object was made."""
@@ -226,6 +235,9 @@ def _create(state: State) -> None:
 
 def _remove(name: str) -> None:
     start = f"{places.prefix()}-{name}-"
+    state = load(name)
+    for node in state.devices.values() if state else ():
+        device_physics.end(state, node)
     for space in namespaces.named():
         if space.startswith(start):
             network.remove_namespace(space)

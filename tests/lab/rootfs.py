@@ -8,6 +8,7 @@ import stat
 from pathlib import Path
 
 from tests.lab import image_phone, images, sysfs
+from tests.lab.personalities import personality
 from tests.lab.process import run
 from tests.lab.state import Node, State
 
@@ -41,6 +42,8 @@ def mount(state: State, node: Node) -> Path:
     else:
         _mount("--bind", "-o", "ro", images.adbd_folder(), root / "system/adbd")
         shutil.copy(state.keys / "adbkey.pub", root / "adb_keys")
+    if node.personality:
+        personality(node.personality).write_system(root)
     return root
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
+from tests.lab.personalities import personality
 from tests.lab.process import LabError
 from tests.lab.state import Link, Node
 
@@ -15,7 +16,7 @@ NETWORK = "198.18.77"  # from the range set apart for benchmarks: it is nobody's
 MOST_DEVICES = 32
 
 _LINK_OPTIONS = ("rate", "delay", "jitter", "loss")
-_OPTIONS = (*_LINK_OPTIONS, "mem", "cpu", "disk")
+_OPTIONS = (*_LINK_OPTIONS, "mem", "cpu", "disk", "as")
 
 
 def nodes(devices: Sequence[str]) -> dict[str, Node]:
@@ -49,6 +50,9 @@ def device(text: str, address: str) -> Node:
     node.mem_mb = size_mb(options["mem"]) if "mem" in options else None
     node.cpu_percent = int(number(options["cpu"], "%")) if "cpu" in options else None
     node.disk_mb = size_mb(options.get("disk", "1G"))
+    if "as" in options:
+        personality(options["as"])  # refuses what is none
+        node.personality = options["as"]
     return node
 
 

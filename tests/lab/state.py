@@ -32,7 +32,10 @@ class Link:
 
 @dataclass
 class Node:
-    """A machine of the lab. Kind "host" is a bare network namespace; the others are devices."""
+    """A machine of the lab. Kind "host" is a bare network namespace; the others are devices.
+
+    ``personality``: the name of a board that the device looks like from inside, or the path of a recording.
+    """
 
     name: str
     kind: str
@@ -42,6 +45,7 @@ class Node:
     cpu_percent: int | None = None
     disk_mb: int = 1024
     host_key: str | None = None
+    personality: str | None = None
     provenance: str = PROVENANCE
 
     @property

@@ -6,6 +6,7 @@ import os
 import re
 from pathlib import Path
 
+from tests.lab.personalities import personality
 from tests.lab.state import Node
 
 _ARM_CORES = 4
@@ -28,6 +29,10 @@ _MODELS = {
 
 def write(node: Node, root: Path) -> None:
     """Nothing; `root` holds the device's /sys as it is just after booting."""
+    root.mkdir(parents=True, exist_ok=True)
+    if node.personality:
+        personality(node.personality).write_sys(root)
+        return
     for name, text in tree(node).items():
         path = root / name
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -56,7 +61,8 @@ def cpuinfo(node: Node) -> str | None:
     """
     if node.arch != "arm64":
         return None
-    cores = "".join(_ARM_CORE.format(index=index) for index in range(_ARM_CORES))
+    count = personality(node.personality).cores if node.personality else _ARM_CORES
+    cores = "".join(_ARM_CORE.format(index=index) for index in range(count))
     return f"{cores}Hardware\t: BCM2835\nRevision\t: c03114\nModel\t\t: {_MODELS['ssh-arm64'][0]}\n"
 
 

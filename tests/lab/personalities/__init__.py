@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from tests.lab.personalities import android, jetson, raspberry_pi, x86
+from tests.lab.personalities import android, jetson, raspberry_pi, recording, x86
 from tests.lab.personalities.base import SAID, Answer, Personality, Program, said_name
+from tests.lab.personalities.recording import Recorded
 from tests.lab.process import LabError
 
 __all__ = ["PERSONALITIES", "SAID", "Answer", "Personality", "Program", "personality", "said_name"]
@@ -17,7 +18,7 @@ PERSONALITIES = {
 }
 
 
-def personality(name: str) -> Personality:
+def personality(name: str) -> Personality | Recorded:
     """The personality of that name, or of the recording at that path (what `edgewise doctor --record` wrote).
 
     LabError, with the names there are, for a name that is none; with the reason for a file that is no recording.
@@ -25,7 +26,5 @@ def personality(name: str) -> Personality:
     if name in PERSONALITIES:
         return PERSONALITIES[name]
     if "/" in name or name.endswith(".zip"):
-        from tests.lab.personalities.recording import read
-
-        return read(Path(name))
+        return recording.read(Path(name))
     raise LabError(f"unknown personality {name!r} (there are: {', '.join(PERSONALITIES)}; or the path of a recording)")
