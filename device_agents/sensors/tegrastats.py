@@ -20,6 +20,7 @@ PROGRAM = "tegrastats"
 INTERVAL_S = 0.1
 WAIT_S = 3.0  # for a line: the first may take a second on a busy board
 RESTART_S = 5.0  # a program that ends at once is not started again and again
+NEVER = float("-inf")
 OFF = "the sensor is switched off (tegrastats shows -256 degC)"
 NOTE = "the latest line of tegrastats, up to {:g} s old".format(INTERVAL_S)
 
@@ -31,7 +32,7 @@ class Tegrastats(Source):
         super().__init__(PROGRAM, INTERVAL_S)
         self._path = path
         self._program: Optional[LineProgram] = None
-        self._started = -RESTART_S
+        self._started = NEVER
 
     def fetch(self) -> Dict[str, Reading]:
         """The readings of the newest line. SensorError when there is none, or the program does not run."""
@@ -45,7 +46,7 @@ class Tegrastats(Source):
             try:
                 said = program.lines(max(0.0, deadline - time.monotonic()))
             except SensorError:
-                self.close()
+                self._end()
                 raise
             samples = [text for text in said if is_sample(text)]
             if samples:
@@ -60,7 +61,11 @@ class Tegrastats(Source):
         return self._program
 
     def close(self) -> None:
-        """Ends the program; a later refresh starts it again."""
+        """Ends the program; a later refresh starts it again, at once."""
+        self._end()
+        self._started = NEVER
+
+    def _end(self) -> None:
         program, self._program = self._program, None
         if program is not None:
             program.close()

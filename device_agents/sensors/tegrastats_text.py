@@ -9,6 +9,7 @@ program's start (and may be half at first), so ``now`` is what counts. AGX Xavie
 temperatures and clocks: a rail is known by its "number/number", a temperature by its "@number" and "C".
 """
 
+import functools
 import re
 from typing import Dict, List, NamedTuple, Optional, Tuple
 
@@ -22,9 +23,9 @@ LOWEST_DEGC, HIGHEST_DEGC = -100.0, 300.0
 
 _WHEN = re.compile(r"\s*(\d\d-\d\d-\d{4} \d\d:\d\d:\d\d)\s", re.ASCII)
 _MEMORY = re.compile(r"\b(RAM|SWAP) (\d{1,9})/(\d{1,9})(kB|MB|GB)\b", re.ASCII)
-_CPUS = re.compile(r"\b(?:CPU|cpu) {0,9}\[([^\]]{0,4096})\](?:@(\d{1,6})\b)?", re.ASCII)
-_CPU = re.compile(r"(?:(\d{1,3})|\?)%(?:@(\d{1,6}))?\Z", re.ASCII)
-_CLOCK = re.compile(r"\b(GR3D|EMC)(?:_FREQ)? {1,9}(?:(\d{1,3}|\?)%)?(?:@(\d{1,6}\b|\[[\d, ]{0,99}\]))?", re.ASCII)
+_CPUS = re.compile(r"\b(?:CPU|cpu) {0,9}\[([^\]]{0,4096})\](?:@(\d{1,5})\b)?", re.ASCII)
+_CPU = re.compile(r"(?:(\d{1,3})|\?)%(?:@(\d{1,5}))?\Z", re.ASCII)
+_CLOCK = re.compile(r"\b(GR3D|EMC)(?:_FREQ)? {1,9}(?:(\d{1,3}|\?)%)?(?:@(\d{1,5}\b|\[[\d, ]{0,99}\]))?", re.ASCII)
 _NAME = r"([A-Za-z][\w.+-]{0,63})"
 _TEMPERATURE = re.compile(_NAME + r"@(-?\d{1,4}(?:\.\d{1,6})?)C?(?:/-?[\d.]{1,9})?C\Z", re.ASCII)
 _RAIL_NAME = re.compile(_NAME + r"\Z", re.ASCII)
@@ -72,7 +73,6 @@ def parse(text: str) -> Line:
     14.025
     """
     text = text[:MAX_LINE_CHARS]
-    words = text.split()
     when = _WHEN.match(text)
     memory = {name: (int(used) * _SCALES[unit], int(size) * _SCALES[unit])
               for name, used, size, unit in _MEMORY.findall(text)}  # fmt: skip
@@ -90,8 +90,7 @@ def parse(text: str) -> Line:
         gpu_hz,
         emc_load,
         emc_hz[0] if emc_hz else None,
-        _temperatures(words),
-        _rails(words),
+        *_sensors(text),
     )
 
 
@@ -108,6 +107,7 @@ def _cpus(text: str) -> List[Optional[Cpu]]:
     return [_cpu(entry.strip(), common) for entry in found.group(1).split(",")[:MAX_ENTRIES]]
 
 
+@functools.lru_cache(maxsize=512)  # most cores show what they or others showed before
 def _cpu(entry: str, common_mhz: Optional[str]) -> Optional[Cpu]:
     if entry == "off":
         return None
@@ -123,29 +123,28 @@ def _share(percent: str) -> Optional[float]:
 
 
 def _hz(mhz: str) -> List[float]:
-    return [float(part) * HZ_PER_MHZ for part in mhz.strip("[]").split(",") if part.strip().isdigit()]
+    parts = [part.strip() for part in mhz.strip("[]").split(",")]
+    return [float(part) * HZ_PER_MHZ for part in parts if part.isdigit() and len(part) <= 5]
 
 
-def _temperatures(words: List[str]) -> Dict[str, Optional[float]]:
-    found: Dict[str, Optional[float]] = {}
-    for word in words:
-        match = _TEMPERATURE.match(word) if word.endswith("C") and "@" in word else None
-        if match and match.group(1) not in found and len(found) < MAX_ENTRIES:
-            degc = float(match.group(2))
-            found[match.group(1)] = degc if LOWEST_DEGC <= degc <= HIGHEST_DEGC else None
-    return found
-
-
-def _rails(words: List[str]) -> Dict[str, Rail]:
-    # NC: "not connected", a channel of the monitor that no rail is on.
-    found: Dict[str, Rail] = {}
-    for index in range(1, len(words)):
-        name, word = words[index - 1], words[index]
-        match = _RAIL.match(word) if "/" in word else None
-        if match and _RAIL_NAME.match(name) and name.upper() != "NC" and name not in found and len(found) < MAX_ENTRIES:
-            now, average, highest = match.groups()
-            found[name] = Rail(_watts(now), _watts(average), _watts(highest) if highest else None)
-    return found
+def _sensors(text: str) -> Tuple[Dict[str, Optional[float]], Dict[str, Rail]]:
+    temperatures: Dict[str, Optional[float]] = {}
+    rails: Dict[str, Rail] = {}
+    before = ""
+    for word in text.split():
+        if word[-1] == "C":
+            match = _TEMPERATURE.match(word) if "@" in word else None
+            if match and match.group(1) not in temperatures and len(temperatures) < MAX_ENTRIES:
+                degc = float(match.group(2))
+                temperatures[match.group(1)] = degc if LOWEST_DEGC <= degc <= HIGHEST_DEGC else None
+        elif "/" in word:
+            match = _RAIL.match(word) if _RAIL_NAME.match(before) else None
+            # NC: "not connected", a channel of the monitor that no rail is on.
+            if match and before.upper() != "NC" and before not in rails and len(rails) < MAX_ENTRIES:
+                now, average, highest = match.groups()
+                rails[before] = Rail(_watts(now), _watts(average), _watts(highest) if highest else None)
+        before = word
+    return temperatures, rails
 
 
 def _watts(milliwatts: str) -> float:
