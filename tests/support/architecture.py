@@ -14,8 +14,9 @@ MAX_FUNCTION_LINES = 70
 # Floors, lowest first. A package may import its own floor and those below.
 FLOORS = ["device_agents", "mobile", "exporters", "offload", "mobile.cli"]
 
-# Of device_agents, the host takes the contract of the stream only; the rest of the folder it ships as files.
-SHARED = ("records", "spec", "failures", "split")
+# Of device_agents, the host takes the contract of the stream, and what it computes alike on both sides; the rest of the
+# folder it ships as files.
+SHARED = ("records", "spec", "failures", "split", "calibration")
 
 # In the standard library of every Python from 3.8 to 3.13.
 NOT_IN_ALL = {
