@@ -233,18 +233,18 @@ _ODPM_FIRST = (
     "S5M_VDD_INT", "S1M_VDD_MIF",
 )  # fmt: skip
 _ODPM = {
-    **{f"energy.{name}": Part(0.02, 0.0) for name in _ODPM_FIRST[:3]},
-    "energy.S2M_VDD_CPUCL2": Part(0.05, 0.4),
-    "energy.S3M_VDD_CPUCL1": Part(0.05, 0.2),
-    "energy.S4M_VDD_CPUCL0": Part(0.08, 0.1),
-    "energy.S5M_VDD_INT": Part(0.06, 0.1),
-    "energy.S1M_VDD_MIF": Part(0.05, 0.1),
-    **{f"energy.{name}": Part(0.01, 0.0) for name in ("VSYS_PWR_WLAN_BT", "L2S_VDD_AOC_RET", "S9S_VDD_AOC")},
-    "energy.S5S_VDDQ_MEM": Part(0.01, 0.02),
-    "energy.S10S_VDD2L": Part(0.01, 0.02),
-    "energy.S4S_VDD2H_MEM": Part(0.01, 0.02),
-    "energy.S2S_VDD_G3D": Part(0.01, 0.0),
-    "energy.L9S_GNSS_CORE": Part(0.001, 0.0),
+    **{f"energy.odpm.{name}": Part(0.02, 0.0) for name in _ODPM_FIRST[:3]},
+    "energy.odpm.S2M_VDD_CPUCL2": Part(0.05, 0.4),
+    "energy.odpm.S3M_VDD_CPUCL1": Part(0.05, 0.2),
+    "energy.odpm.S4M_VDD_CPUCL0": Part(0.08, 0.1),
+    "energy.odpm.S5M_VDD_INT": Part(0.06, 0.1),
+    "energy.odpm.S1M_VDD_MIF": Part(0.05, 0.1),
+    **{f"energy.odpm.{name}": Part(0.01, 0.0) for name in ("VSYS_PWR_WLAN_BT", "L2S_VDD_AOC_RET", "S9S_VDD_AOC")},
+    "energy.odpm.S5S_VDDQ_MEM": Part(0.01, 0.02),
+    "energy.odpm.S10S_VDD2L": Part(0.01, 0.02),
+    "energy.odpm.S4S_VDD2H_MEM": Part(0.01, 0.02),
+    "energy.odpm.S2S_VDD_G3D": Part(0.01, 0.0),
+    "energy.odpm.L9S_GNSS_CORE": Part(0.001, 0.0),
 }
 
 

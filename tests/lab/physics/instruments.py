@@ -71,7 +71,7 @@ class Ina3221(Instrument):
             ("in_voltage{}_input", "in_current{}_input", "in_power{}_input") if old else ("in{}_input", "curr{}_input")
         )
         self._files = {c.part: [LiveFile(folder / name.format(c.number)) for name in names] for c in channels}
-        alarms = ("curr{}_max_alarm", "curr{}_crit_alarm")
+        alarms = () if old else ("curr{}_max_alarm", "curr{}_crit_alarm")
         self._alarms = [LiveFile(folder / name.format(channels[0].number)) for name in alarms]
 
     def reading(self, channel: Channel, watts: float) -> tuple[int, int]:
