@@ -11,6 +11,7 @@ from typing import Any
 
 from mobile.results import uncertainty
 from mobile.results.baseline import above_idle, idle_of
+from mobile.results.gauge import refuse_gauge
 from mobile.results.integrate import NoEnergyError
 from mobile.results.measured import measure, refuse_charger
 from mobile.results.run import Run
@@ -75,6 +76,7 @@ def _names(total: Total) -> dict[str, Any]:
 def _figure(run: Run, total: Total, window: Window, inferences: int | None, force_battery: bool) -> dict[str, Any]:
     if total.rule.scope_kind == "battery terminal" and not force_battery:
         refuse_charger(run, window)
+        refuse_gauge(run, total)
     idle = idle_of(run, total)
     measured = measure(run, total, window, idle.power_w)
     total_j, uncertainty_j = measured.total_j, uncertainty.combined_j(measured.parts)
