@@ -11,12 +11,11 @@ from typing import Any, NamedTuple
 
 from mobile.results import uncertainty
 from mobile.results.integrate import NoEnergyError
-from mobile.results.measured import Measured, readings_of
+from mobile.results.measured import FEW_UPDATES, Measured, readings_of
 from mobile.results.run import Run
 from mobile.results.totals import Total
 from mobile.results.window import Window
 
-MIN_READINGS = 3
 CANCELS = ("offset", "gain")  # gain acts on the difference, and is counted there
 
 
@@ -38,7 +37,7 @@ def idle_of(run: Run, total: Total) -> Baseline:
     if window is None:
         return Baseline(None, "no idle power was measured before this run")
     try:
-        return Baseline(readings_of(run, total, window, None, MIN_READINGS), None)
+        return Baseline(readings_of(run, total, window, None, FEW_UPDATES), None)
     except NoEnergyError as error:
         return Baseline(None, f"idle: {error}")
 

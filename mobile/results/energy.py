@@ -44,9 +44,10 @@ def energies(run: Run, inferences: int | None, force_battery: bool = False) -> l
     scope_kind (totals.SCOPE_KINDS), rule, sensor, remark; method ("counter", "charge" or "trapezoid"), samples,
     update_period_s, largest_gap_s, resolution (of one reading, in its unit); uncertainty_j (of total_j, k = 2, about
     95 %), uncertainty_k, uncertainty_share, per_inference_uncertainty_j, uncertainty_parts {name: standard uncertainty
-    in J}, uncertainty_note (what it leaves out, or None), sampling_uncertainty_j (a bound of sampling alone); idle_power_w,
-    idle_power_uncertainty_w, idle_window_s, above_idle_j, above_idle_uncertainty_j, above_idle_per_inference_j,
-    above_idle_missing, above_idle_note; idle_subtracted (False: total_j is all of it); missing (None), needed_s (None).
+    in J}, uncertainty_note (what it leaves out, or None), sampling_uncertainty_j (a bound of sampling alone);
+    idle_power_w, idle_power_uncertainty_w, idle_window_s, above_idle_j, above_idle_uncertainty_j,
+    above_idle_per_inference_j, above_idle_missing, above_idle_note; idle_subtracted (False: total_j is all of it);
+    missing (None), needed_s (how long to measure so that the readings leave 5 % open at most; None where they do now).
     One without a figure has scope, scope_kind, rule, sensor, missing (the reason) and needed_s.
 
     ``force_battery``: also while a charger is connected, where the battery's current is not the consumption.
@@ -80,6 +81,7 @@ def _figure(run: Run, total: Total, window: Window, inferences: int | None, forc
     idle = idle_of(run, total)
     measured = measure(run, total, window, idle.power_w)
     total_j, uncertainty_j = measured.total_j, uncertainty.combined_j(measured.parts)
+    _, open_share = uncertainty.open_shares(measured.parts, total_j)
     integral = measured.integral
     return {
         "total_j": total_j,
@@ -104,7 +106,7 @@ def _figure(run: Run, total: Total, window: Window, inferences: int | None, forc
         **above_idle(measured, idle, inferences),
         "idle_subtracted": False,
         "missing": None,
-        "needed_s": None,
+        "needed_s": measured.needed_s if open_share > uncertainty.MAX_SHARE else None,
     }
 
 

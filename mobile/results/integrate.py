@@ -6,9 +6,10 @@ sampler's own timestamps; both interpolated at the window's ends. Every later fe
 
 from __future__ import annotations
 
+import math
 from bisect import bisect_left, bisect_right
 from itertools import pairwise
-from statistics import median, pstdev
+from statistics import fmean, median
 from typing import NamedTuple
 
 from mobile.results.window import Series, Window
@@ -16,6 +17,8 @@ from mobile.results.window import Series, Window
 NS_PER_S = 1e9
 GAP_FACTOR = 2.5  # an interval this much longer than the usual one is a gap: a tick was missed, or the sensor was away
 RESET_FACTOR = 20.0  # a wrap that means this much more power than was seen anywhere else was a reset to 0
+REPEATS = 1.5  # readings per new value from which on the source is slower than its sampler
+ENDS = 3  # readings whose mean is the power at an end of the window
 MIN_RUNS = 5  # so many changes of a value are needed to tell how often its source has a new one
 
 
@@ -43,8 +46,8 @@ class Integral(NamedTuple):
 
     ``readings`` lie inside the window. ``update_s``: how often the value was new, at best. ``spread_j2``: the sum of
     (P[i+1] - P[i])^2 / 2 times the squared interval, of power (see uncertainty.py). ``changes``: how often the value
-    changed. ``low_w`` and ``high_w``: the range of the power. ``gap_s``: the lengths of the gaps. ``bound_j`` bounds
-    the error of sampling alone, if power went one way between two readings.
+    changed. ``low_w`` and ``high_w``: the range of the power, ``first_w`` and ``last_w``: at its ends. ``gap_s``: the
+    lengths of the gaps. ``bound_j`` bounds the error of sampling alone, if power went one way between two readings.
     """
 
     energy_j: float
@@ -58,6 +61,8 @@ class Integral(NamedTuple):
     changes: int
     low_w: float
     high_w: float
+    first_w: float
+    last_w: float
     std_w: float
     bound_j: float
 
@@ -102,7 +107,8 @@ def trapezoid(found: Series, window: Window, update_s: float) -> Integral:
     return Integral(
         energy_j, (end_ns - start_ns) / NS_PER_S, len(inside), update_s, _largest_s(inside), gaps_s,
         (_power_edge(found, start_ns, end=False), _power_edge(found, end_ns, end=True)),
-        spread_j2, changes, min(powers), max(powers), pstdev(powers), bound_j,
+        spread_j2, changes, min(powers), max(powers), fmean(powers[:ENDS]), fmean(powers[-ENDS:]),
+        scatter(powers), bound_j,
     )  # fmt: skip
 
 
@@ -124,7 +130,7 @@ def difference(found: Series, window: Window, update_s: float, step_j: float) ->
         [length for length in lengths if length > GAP_FACTOR * usual_s],
         (_counter_edge(found, rates, start_ns, end=False), _counter_edge(found, rates, end_ns, end=True)),
         0.0, sum(left != right for (_, left), (_, right) in pairwise(used)),
-        min(rates), max(rates), pstdev(rates), bound_j,
+        min(rates), max(rates), fmean(rates[:ENDS]), fmean(rates[-ENDS:]), scatter(rates), bound_j,
     )  # fmt: skip
 
 
@@ -146,6 +152,7 @@ def together(parts: list[Integral]) -> Integral:
         max(part.update_s for part in parts), max(part.largest_gap_s for part in parts),
         max((part.gaps_s for part in parts), key=sum), (edges[0], edges[1]), sum(part.spread_j2 for part in parts),
         min(part.changes for part in parts), sum(part.low_w for part in parts), sum(part.high_w for part in parts),
+        sum(part.first_w for part in parts), sum(part.last_w for part in parts),
         sum(part.std_w for part in parts), sum(part.bound_j for part in parts),
     )  # fmt: skip
 
@@ -215,7 +222,41 @@ def update_period_s(found: Series, step: float) -> float | None:
     if median(jumps) <= 1.5 * step or (step <= 0 and distinct <= len(starts) / 2):
         return None
     runs = sorted((found.t_ns[right] - found.t_ns[left]) / NS_PER_S for left, right in pairwise(starts[1:]))
-    return runs[len(runs) // 10]
+    shortest = runs[len(runs) // 10]
+    return shortest if shortest > REPEATS * usual_interval_s(found) else None
+
+
+def counter_update_s(found: Series) -> float | None:
+    """How long a counter's value may be old: None where it is new at each reading.
+
+    A coarse step and a slow update look alike. What an update adds to the time between two changes is no more than how
+    much these times differ, nor than the shortest of them.
+    """
+    starts = [0] + [i for i in range(1, len(found.values)) if found.values[i] != found.values[i - 1]]
+    if len(starts) < 2 or len(starts) > len(found.values) / REPEATS:
+        return None
+    runs = sorted((found.t_ns[right] - found.t_ns[left]) / NS_PER_S for left, right in pairwise(starts[1:]))
+    if not runs:
+        return (found.t_ns[-1] - found.t_ns[0]) / NS_PER_S
+    usual_s = usual_interval_s(found)
+    return max(usual_s, min(runs[len(runs) // 10], runs[-1] - runs[0] + usual_s))
+
+
+def blur(values: list[float], step: float) -> float:
+    """What is left of a quantisation step in the mean of the readings.
+
+    All of it where they scatter by less than half of a step: then each is off by the same. Else it averages out (B.
+    Widrow and I. Kollar, Quantization Noise, 2008, ch. 5: the errors are independent from half of a step on).
+    """
+    if len(values) < 2 or scatter(values) < step / 2:
+        return step
+    return step / math.sqrt(len(values))
+
+
+def scatter(values: list[float]) -> float:
+    """The standard deviation of the values themselves; 0 for one."""
+    mean = fmean(values)
+    return math.sqrt(fmean([(value - mean) * (value - mean) for value in values]))
 
 
 def usual_interval_s(found: Series) -> float:

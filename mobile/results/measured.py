@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+import math
+from itertools import pairwise
+from typing import Any, NamedTuple
 
 from mobile.results import integrate, uncertainty
 from mobile.results.integrate import Integral, NoEnergyError
 from mobile.results.phases import Phases, phases
 from mobile.results.run import Run
 from mobile.results.totals import Total
-from mobile.results.uncertainty import Part, Traits, traits
+from mobile.results.uncertainty import Part, Traits, number, traits
 from mobile.results.window import Series, Window, inside, sample_period_s, series
 
 MIN_UPDATES = 10  # fewer readings than that give no figure: their spacing would be a large part of it
+FEW_UPDATES = 3  # of an idle baseline, which says itself how uncertain it is
 MIN_COVERED = 0.9  # share of the window that must lie between the first and the last reading
 MAX_GAP_SHARE = 0.1  # of the window, for power: what happened in a longer gap is not known
 MIN_BUSY_READINGS = 5  # of power, inside inferences, where these fill less than half of the time
+MAX_VALUE = 1e15  # above what the widest counters hold, 2^63 microjoules
 TYPICAL_CHARGE_STEP_C = 13.5  # 3750 µAh: the gauge of a Galaxy S23, 0.1 % of its capacity; for the time that is needed
 
 
@@ -37,6 +41,11 @@ class Measured(NamedTuple):
         """The energy of the whole window."""
         return self.mean_w * self.window.duration_s
 
+    @property
+    def needed_s(self) -> float | None:
+        """How long to measure for readings that leave MAX_SHARE of the energy open at most."""
+        return uncertainty.needed_s(self.parts, self.total_j, self.window.duration_s)
+
 
 def measure(run: Run, total: Total, window: Window, idle_w: float | None) -> Measured:
     """The energy of ``total`` in ``window``. NoEnergyError where the readings bear no figure, with how long would.
@@ -49,11 +58,11 @@ def measure(run: Run, total: Total, window: Window, idle_w: float | None) -> Mea
 
 
 def readings_of(run: Run, total: Total, window: Window, idle_w: float | None, least: int) -> Measured:
-    """Like `measure`, from ``least`` updates of the source on, however uncertain."""
+    """Like `measure`, from ``least`` readings of a power on, however uncertain."""
     about = traits(total.sensors)
     if total.rule.quantity == "power":
         return _power(run, total, about, window, idle_w, least)
-    return _counter(run, total, about, window, least, idle_w)
+    return _counter(run, total, about, window, idle_w)
 
 
 def refuse_charger(run: Run, window: Window) -> None:
@@ -61,8 +70,10 @@ def refuse_charger(run: Run, window: Window) -> None:
     facts = run.environment.get("device")
     supply = facts.get("power_supply") if isinstance(facts, dict) else None
     told = isinstance(supply, dict) and supply.get("source") == "external"
-    flags = inside(series(run, "supply.external"), window)
-    if any(flags.values) or (told and not flags.values):
+    flags = series(run, "supply.external")
+    before = [value for t, value in zip(*flags, strict=True) if t <= window.start_ns][-1:]
+    seen = before + inside(flags, window).values
+    if any(seen) or (told and not seen):
         raise NoEnergyError(
             "a charger is connected, so the battery's current is not the consumption: take the cable out and measure"
             " over Wi-Fi, or switch the port's power off"
@@ -71,40 +82,46 @@ def refuse_charger(run: Run, window: Window) -> None:
 
 def _power(run: Run, total: Total, about: Traits, window: Window, idle_w: float | None, least: int) -> Measured:
     name = total.label
-    whole = integrate.added([series(run, str(sensor["name"])) for sensor in total.sensors])
+    rails = [_read(run, sensor) for sensor in total.sensors]
+    whole = integrate.added(rails)
     if total.rule.consumption < 0:
         whole = Series(whole.t_ns, [-value for value in whole.values])
     source_s = max(about.period_s, integrate.update_period_s(whole, about.step) or 0.0)
     period_s = max(sample_period_s(run), source_s)
     found = integrate.around(whole, window, round(2 * period_s * integrate.NS_PER_S))
-    _refuse_few(name, found, window, period_s, least)
+    updates = min(len(inside(found, window).t_ns), int(window.duration_s / period_s) + 1)
+    if updates < least:
+        _refuse_few(run, total, window, updates, least, period_s)
     integral = integrate.trapezoid(found, window, source_s)
-    if integral.largest_gap_s > MAX_GAP_SHARE * window.duration_s and least == MIN_UPDATES:
-        raise NoEnergyError(f"{name} gave no value for {integral.largest_gap_s:.3g} s of {window.duration_s:.3g} s")
+    gap_s = max(integral.gaps_s, default=0.0)
+    if gap_s > MAX_GAP_SHARE * window.duration_s:
+        raise NoEnergyError(f"{name} gave no value for {gap_s:.3g} s of {window.duration_s:.3g} s")
     _refuse_uncovered(name, integral, window)
     if integral.energy_j < 0 and total.rule.consumption < 0:
         raise NoEnergyError(f"{name} shows that the battery was being charged")
     places = _phases(run, found, window)
     if places is not None and places.cycle_s >= 2 * source_s:
         _refuse_unseen(name, places, window)
-    parts = uncertainty.of_power(integral, window.duration_s, about, places, idle_w)
+    steps_w = [
+        integrate.blur(inside(rail, window).values, number(sensor.get("resolution")))
+        for rail, sensor in zip(rails, total.sensors, strict=True)
+    ]
+    parts = uncertainty.of_power(integral, window.duration_s, about._replace(step=math.hypot(*steps_w)), places, idle_w)
     return Measured(integral, parts, window, about._replace(period_s=source_s))
 
 
-def _counter(run: Run, total: Total, about: Traits, window: Window, least: int, idle_w: float | None) -> Measured:
+def _counter(run: Run, total: Total, about: Traits, window: Window, idle_w: float | None) -> Measured:
     if total.rule.quantity == "charge":
         whole, about = _charge(run, total, about, window)
-        pieces = [(whole, about.step, None)]
+        pieces: list[tuple[Series, float, float | None]] = [(whole, about.step, None)]
     else:
         pieces = [
-            (series(run, str(sensor["name"])), float(sensor.get("resolution") or 0.0), sensor.get("wraps_at"))
+            (_read(run, sensor), number(sensor.get("resolution")), number(sensor.get("wraps_at")) or None)
             for sensor in total.sensors
         ]
-    slower = [integrate.update_period_s(whole, step) or 0.0 for whole, step, _ in pieces]
+    slower = [integrate.counter_update_s(whole) or 0.0 for whole, _, _ in pieces]
     about = about._replace(period_s=max(about.period_s, *slower))
-    integrals = [
-        _rise(run, total, whole, step, wraps_at, about.period_s, window, least) for whole, step, wraps_at in pieces
-    ]
+    integrals = [_rise(run, total, whole, step, wraps_at, about.period_s, window) for whole, step, wraps_at in pieces]
     integral = integrate.together(integrals)
     starts = run.phase("measure").start_ns
     cycle_s = window.duration_s / len(starts) if len(starts) else None
@@ -120,22 +137,12 @@ def _rise(
     wraps_at: float | None,
     update_s: float,
     window: Window,
-    least: int,
 ) -> Integral:
     """One counter's rise over the window."""
     margin_ns = round(2 * max(sample_period_s(run), update_s) * integrate.NS_PER_S)
     found = integrate.around(whole, window, margin_ns)
     if len(found.t_ns) < 2:
-        raise NoEnergyError(
-            f"{total.label} was read {len(found.t_ns)} times in {window.duration_s:.3g} s", least * update_s
-        )
-    if window.duration_s < least * update_s:
-        updates = int(window.duration_s / update_s)
-        raise NoEnergyError(
-            f"measured for {window.duration_s:.3g} s, in which {total.label} has {updates} new values; at least {least}"
-            f" are needed: measure for {least * update_s:.3g} s or longer",
-            least * update_s,
-        )
+        raise NoEnergyError(f"{total.label} was read {len(found.t_ns)} times in {window.duration_s:.3g} s")
     if total.rule.quantity == "energy":
         found = integrate.unwrapped(found, wraps_at, total.label)
     integral = integrate.difference(found, window, update_s, step)
@@ -145,28 +152,49 @@ def _rise(
 
 def _charge(run: Run, total: Total, about: Traits, window: Window) -> tuple[Series, Traits]:
     """(energy that has left the battery, traits in J) of a charge counter and its voltage."""
-    charge, voltage = (series(run, str(sensor["name"])) for sensor in total.sensors)
+    charge, voltage = (_read(run, sensor) for sensor in total.sensors)
     if not charge.t_ns or not voltage.t_ns:
         raise NoEnergyError(f"{total.label}: there is no value of one of the two")
     moved = integrate.moved(charge)
-    stated = float(total.sensors[0].get("resolution") or 0.0)
     volts = integrate.value_at(voltage, window.start_ns)
-    step_c = max(stated, min(moved, default=0.0))
+    step_c = max(number(total.sensors[0].get("resolution")), min(moved, default=0.0))
     within = inside(charge, window).values
     if not within or within[0] == within[-1]:
-        step_j = max(step_c, TYPICAL_CHARGE_STEP_C if not moved else 0.0) * volts
-        raise NoEnergyError(
-            f"{total.sensors[0]['name']} did not move in {window.duration_s:.3g} s: its steps are about {step_j:.2g} J"
-            + ("" if moved else " on common phones")
-            + "; measure for minutes",
-            None,
-        )
+        _refuse_still(run, total, window, volts * (step_c if moved else max(step_c, TYPICAL_CHARGE_STEP_C)))
     if (within[-1] - within[0]) * total.rule.consumption < 0:
         raise NoEnergyError(f"{total.sensors[0]['name']} rose: the battery was being charged")
     relative = traits([total.sensors[0]]).gain + traits([total.sensors[1]]).gain
     energy = integrate.charge_energy(charge, voltage, total.rule.consumption)
-    period_s = float(total.sensors[0].get("period_s") or 0.0)
+    period_s = number(total.sensors[0].get("period_s"))
     return energy, about._replace(period_s=period_s, step=step_c * volts, offset=0.0, gain=relative, noise=0.0)
+
+
+def _refuse_still(run: Run, total: Total, window: Window, step_j: float) -> None:
+    """NoEnergyError for a charge counter that did not move: its step is too coarse for the window."""
+    battery = total.sensors[0]["name"].replace("charge.", "power.", 1)
+    powers = inside(series(run, battery), window).values
+    mean_w = abs(sum(powers) / len(powers)) if powers else step_j / window.duration_s
+    parts = [
+        Part("resolution", "end", step_j / math.sqrt(6)),
+        Part("update of the source", "end", step_j / math.sqrt(6)),
+    ]
+    needed_s = uncertainty.needed_s(parts, mean_w * window.duration_s, window.duration_s)
+    raise NoEnergyError(
+        f"{total.sensors[0]['name']} did not move in {window.duration_s:.3g} s, its steps are about {step_j:.2g} J:"
+        f" measure for {needed_s:.3g} s or longer",
+        needed_s,
+    )
+
+
+def _read(run: Run, sensor: dict[str, Any]) -> Series:
+    """The sensor's values in the order of time. NoEnergyError for one that no device could have measured."""
+    found = series(run, str(sensor["name"]))
+    if any(abs(value) > MAX_VALUE for value in found.values):
+        raise NoEnergyError(f"{sensor['name']} showed {max(found.values, key=abs):g}, which is no measurement")
+    if any(left >= right for left, right in pairwise(found.t_ns)):
+        by_time = sorted(dict(zip(*found, strict=True)).items())
+        return Series([t for t, _ in by_time], [value for _, value in by_time])
+    return found
 
 
 def _phases(run: Run, found: Series, window: Window) -> Phases | None:
@@ -174,14 +202,20 @@ def _phases(run: Run, found: Series, window: Window) -> Phases | None:
     return phases(found.t_ns, window, measured.start_ns, measured.duration_ns)
 
 
-def _refuse_few(name: str, found: Series, window: Window, period_s: float, least: int) -> None:
-    updates = min(len(inside(found, window).t_ns), int(window.duration_s / period_s) + 1)
-    if updates < least:
-        raise NoEnergyError(
-            f"measured for {window.duration_s:.3g} s, in which {name} was read {updates} times; at least {least}"
-            f" readings are needed: measure for {least * period_s:.3g} s or longer",
-            least * period_s,
-        )
+def _refuse_few(run: Run, total: Total, window: Window, updates: int, least: int, period_s: float) -> None:
+    """A power that was read fewer than ``least`` times. The few tell whether that many would do."""
+    needed_s = uncertainty.NEEDED_MARGIN * least * period_s
+    if updates >= FEW_UPDATES:
+        few = readings_of(run, total, window, None, FEW_UPDATES)
+        own, whole = uncertainty.open_shares(few.parts, few.total_j) if few.total_j > 0 else (0.0, 0.0)
+        later = math.sqrt(window.duration_s / needed_s)
+        if few.needed_s and (own * later > uncertainty.MAX_SHARE or whole * later > uncertainty.MAX_OPEN_SHARE):
+            needed_s = max(needed_s, few.needed_s)
+    raise NoEnergyError(
+        f"measured for {window.duration_s:.3g} s, in which {total.label} was read {updates} times; at least"
+        f" {least} readings are needed: measure for {needed_s:.3g} s or longer",
+        needed_s,
+    )
 
 
 def _refuse_uncovered(name: str, integral: Integral, window: Window) -> None:
@@ -202,15 +236,15 @@ def _refuse_unseen(name: str, places: Phases, window: Window) -> None:
 
 
 def _refuse_unsure(total: Total, measured: Measured) -> None:
-    """A figure of which the readings alone leave more open than MAX_SHARE is none; a longer window makes it one."""
+    """A figure of which the readings leave too much open is none; a longer window makes it one."""
     if measured.total_j <= 0:
         raise NoEnergyError(f"{total.label} shows no consumption")
-    share = uncertainty.combined_j(uncertainty.reducible(measured.parts)) / measured.total_j
-    if share <= uncertainty.MAX_SHARE:
+    own, whole = uncertainty.open_shares(measured.parts, measured.total_j)
+    if own <= uncertainty.MAX_SHARE and whole <= uncertainty.MAX_OPEN_SHARE:
         return
-    needed_s = uncertainty.needed_s(measured.parts, measured.total_j, measured.window.duration_s)
+    share, limit = (own, uncertainty.MAX_SHARE) if own > uncertainty.MAX_SHARE else (whole, uncertainty.MAX_OPEN_SHARE)
     raise NoEnergyError(
         f"{total.label} read for {measured.window.duration_s:.3g} s leaves {share:.0%} of its energy open, and at most"
-        f" {uncertainty.MAX_SHARE:.0%} may be: measure for {needed_s:.3g} s or longer",
-        needed_s,
+        f" {limit:.0%} may be: measure for {measured.needed_s:.3g} s or longer",
+        measured.needed_s,
     )

@@ -118,14 +118,14 @@ RULES: tuple[Rule, ...] = (
         "sum of module rails", "sum of module rails", _NO_CARRIER, _DEVELOPER_GUIDE,
     ),
     Rule(
-        "battery charge", "charge", (r"charge\.battery", r"voltage\.battery"), "sum",
+        "battery charge", "charge", (r"charge\.(?:battery|bms)", r"voltage\.(?:battery|bms)"), "sum",
         "battery terminal", "battery terminal",
         "the whole phone with its display and radios; nothing while a charger is connected",
         "Android BatteryManager, BATTERY_PROPERTY_CHARGE_COUNTER; kernel Documentation/ABI/testing/sysfs-class-power",
         consumption=-1.0,
     ),
     Rule(
-        "battery power", "power", (r"power\.battery",), "single", "battery terminal", "battery terminal",
+        "battery power", "power", (r"power\.(?:battery|bms)",), "single", "battery terminal", "battery terminal",
         "the whole phone with its display and radios; nothing while a charger is connected",
         "kernel Documentation/ABI/testing/sysfs-class-power", consumption=-1.0,
     ),
@@ -135,7 +135,7 @@ RULES: tuple[Rule, ...] = (
         "vcgencmd pmic_read_adc; compared with a meter in github.com/jfikar/RPi5-power",
     ),
     Rule(
-        "ODPM rails", "energy", (r"energy\.odpm\..+",), "all", "SoC rails", "sum of listed rails",
+        "ODPM rails", "energy", (r"energy\.odpm\.total",), "single", "SoC rails", "sum of listed rails",
         "the rails that this phone lists, which differ by model; without display and radios unless they are listed",
         "Android ODPM (android.hardware.power.stats), energy_value in µWs",
     ),

@@ -114,7 +114,7 @@ def test_too_short_says_how_long_is_needed() -> None:
     assert figure is None
     assert missing == (
         "measured for 0.5 s, in which power.VDD_IN was read 6 times; at least 10 readings are needed: "
-        "measure for 1 s or longer"
+        "measure for 1.2 s or longer"
     )
 
 
@@ -122,7 +122,7 @@ def test_a_slow_sensor_needs_longer_however_often_it_is_read() -> None:
     slow = {**RAIL, "period_s": 2.0}
     figure, missing = _energy(simple_run(sensors=[slow], columns={RAIL["name"]: lambda t: 5.0}))
     assert figure is None
-    assert "measure for 20 s or longer" in missing
+    assert "measure for 24 s or longer" in missing
 
 
 def test_a_long_gap_in_power_gives_none_but_not_in_a_counter() -> None:
