@@ -50,12 +50,14 @@ def find(root: str) -> Findings:
 
     Without channels that no rail is on (label NC, or without a label and switched off) and the sum of shunts.
     """
-    findings = Findings([], [])
+    findings, alarms = Findings([], []), Findings([], [])
     module = jetson.module(root)
     for monitor in hwmon.monitors(root):
         if monitor.name == NAME:
             for channel in CHANNELS:
-                _add_rail(findings, monitor, channel, module)
+                _add_rail(findings, alarms, monitor, channel, module)
+    findings.sensors.extend(alarms.sensors)  # after all rails, so that these are read close together
+    findings.missing.extend(alarms.missing)
     if not findings.sensors and not findings.missing:
         reason = jetson.why_no_monitor(root, "no INA3221 among the hardware monitors (JetPack 5 and newer)")
         findings.missing.append(descriptor("power.rails", "power", "power rails", hwmon.FOLDER, "absent", reason))
@@ -99,7 +101,9 @@ def volts_now(path: str, module: jetson.Module, rail: str) -> float:
     return read if read > 0.5 else jetson.rail_v(module, rail)
 
 
-def _add_rail(findings: Findings, monitor: hwmon.Monitor, channel: int, module: jetson.Module) -> None:
+def _add_rail(
+    findings: Findings, alarms: Findings, monitor: hwmon.Monitor, channel: int, module: jetson.Module
+) -> None:
     voltage, current = "in{}_input".format(channel), "curr{}_input".format(channel)
     label = read_label(os.path.join(monitor.path, "in{}_label".format(channel)))
     if label is not None and (label.upper() == "NC" or label == _SHUNT_SUM):
@@ -122,7 +126,7 @@ def _add_rail(findings: Findings, monitor: hwmon.Monitor, channel: int, module: 
     )
     about["note"] = "voltage times current of two conversions"
     add(findings, Sensor(about, [os.path.join(monitor.path, file) for file in (voltage, current)], watts))
-    _add_alarm(findings, monitor, channel, name, shunt)
+    _add_alarm(alarms, monitor, channel, name, shunt)
 
 
 def _shunt(path: str, channel: int, module: jetson.Module) -> Shunt:

@@ -171,7 +171,7 @@ def test_jtops_log_of_an_agx_orin_names_the_same_rails_and_alarms(tmp_path):
              for n, label in enumerate(labels, 1)]  # fmt: skip
     more = {HWMON.format(2) + "in7_label": "sum of shunt voltages", HWMON.format(2) + "in7_input": "1"}
     found = ina3221.find(make_board(tmp_path, *parts, more))
-    expected = [name for label in labels for name in (f"power.{label}", f"throttle.now.{label}-overcurrent")]
+    expected = [f"power.{label}" for label in labels] + [f"throttle.now.{label}-overcurrent" for label in labels]
     assert list(values(found)) == expected and found.missing == []
 
 
