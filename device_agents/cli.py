@@ -15,7 +15,7 @@ import sys
 from typing import Any, Dict, Iterator, List, Optional
 
 from device_agents.failures import AgentFailure
-from device_agents.records import done, failure, hello
+from device_agents.records import Record, done, event, failure, hello
 from device_agents.spec import AgentSpec
 from device_agents.stream import Stream, take_stdout
 
@@ -35,6 +35,10 @@ def main(argv: Optional[List[str]] = None) -> int:
         from device_agents.runners.ort_nodes import main as nodes_main
 
         return nodes_main(arguments[1:])
+    if arguments[:1] == ["watchdog"]:
+        from device_agents.conditions.journal import main as watchdog_main
+
+        return watchdog_main(arguments[1:])
     options = _parser().parse_args(arguments)
     stream_fd = take_stdout()
     if options.verb == "facts":
@@ -75,12 +79,18 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _facts(stream_fd: Optional[int], root: str) -> int:
+    from device_agents.conditions import events
+    from device_agents.conditions.journal import own_journal, recover_with
     from device_agents.facts import device_facts
     from device_agents.sensors import find_sensors
 
+    left_over: List[Record] = []
+    recover_with(lambda detail: left_over.append(event(events.RESTORED, **detail)), own_journal())
     _, descriptors = find_sensors(root)
     stream = Stream(stream_fd)
     stream.emit(hello(device_facts(root, probe_runtimes=True), descriptors, None, agent_sha256()))
+    for record in left_over:
+        stream.emit(record)
     return 1 if stream.broken else 0
 
 

@@ -11,6 +11,8 @@ import threading
 import traceback
 from typing import Any, Callable, Dict, List, NamedTuple, Optional, Tuple
 
+from device_agents.conditions.journal import journal_of
+from device_agents.conditions.run import Series
 from device_agents.failures import AgentFailure
 from device_agents.folder import LOG, STREAM, RunFolder
 from device_agents.lock import DeviceLock
@@ -117,7 +119,7 @@ def _measure(
     try:
         process = identity()
         lock.acquire(process, order.owner, order.jobs[0].folder.id, order.break_lock)
-        queue = _Queue(order, lock, agent_sha256, worker_argv)
+        queue = _Queue(runs, order, lock, agent_sha256, worker_argv)
         queue.create_folders(process)
     except AgentFailure as error:
         lock.release()
@@ -135,9 +137,16 @@ class _Queue:
     """The runs of one order. SIGINT and SIGTERM end all of them; SIGUSR1 says that a run's ``stop`` file has come."""
 
     def __init__(
-        self, order: Order, lock: DeviceLock, agent_sha256: Optional[str], worker_argv: Optional[List[str]]
+        self,
+        runs: str,
+        order: Order,
+        lock: DeviceLock,
+        agent_sha256: Optional[str],
+        worker_argv: Optional[List[str]],
     ) -> None:
+        self._runs = runs
         self._order = order
+        self._series = Series()
         self._lock = lock
         self._agent_sha256 = agent_sha256
         self._worker_argv = worker_argv
@@ -192,7 +201,9 @@ class _Queue:
             stream = Stream(None, job.folder.file(STREAM))
         except AgentFailure as error:  # the folder is gone, or the disk is full
             return "failed", error.message
-        supervisor = Supervisor(job.spec, stream, self._agent_sha256, self._worker_argv)
+        supervisor = Supervisor(
+            job.spec, stream, self._agent_sha256, self._worker_argv, journal_of(self._runs), self._series
+        )
         self._current, self._folder = supervisor, job.folder
         if self._ended_by is not None:
             supervisor.stop(self._ended_by)

@@ -63,15 +63,15 @@ class RunFolder:
             os.makedirs(self._runs, exist_ok=True)
             shutil.rmtree(new, ignore_errors=True)
             os.mkdir(new)
-            _write(os.path.join(new, SPEC), {"spec": spec, "about": about, "owner": owner, "grace_s": grace_s})
-            _write(os.path.join(new, PROCESS), {"process": process, "began": moment()})
+            write_document(os.path.join(new, SPEC), {"spec": spec, "about": about, "owner": owner, "grace_s": grace_s})
+            write_document(os.path.join(new, PROCESS), {"process": process, "began": moment()})
             for name, size_bytes in ((READER, 0), (RESERVE, RESERVE_BYTES)):
                 with open(os.path.join(new, name), "wb") as file:
                     file.write(bytes(size_bytes))
             if self.exists():
                 raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST))
             os.rename(new, self.path)
-            _sync(self._runs)
+            sync_folder(self._runs)
         except OSError as error:
             shutil.rmtree(new, ignore_errors=True)
             code = "no-space" if error.errno in (errno.ENOSPC, errno.EDQUOT) else "bad-spec"
@@ -87,7 +87,7 @@ class RunFolder:
 
     def read(self, name: str) -> Document:
         """One of its JSON files; empty when it is missing, damaged or no object."""
-        return _read(self.file(name))
+        return read_document(self.file(name))
 
     def finish(self, outcome: str, exit_code: int, problem: Optional[str] = None) -> None:
         """Nothing, once it is on the disk how the run ended, and why its stream could not be kept, if so."""
@@ -95,8 +95,8 @@ class RunFolder:
         with contextlib.suppress(OSError):
             os.unlink(self.file(RESERVE))
         with contextlib.suppress(OSError):  # without the word the run counts as crashed: its stream still stands
-            _write(self.file(EXIT), document)
-            _sync(self.path)
+            write_document(self.file(EXIT), document)
+            sync_folder(self.path)
 
     def alive(self) -> bool:
         """True while the process that was to measure it is there."""
@@ -191,14 +191,14 @@ def list_runs(runs: str) -> List[RunFolder]:
 
 
 def _in_the_making(path: str) -> bool:
-    process = _read(os.path.join(path, PROCESS)).get("process")
+    process = read_document(os.path.join(path, PROCESS)).get("process")
     if process is None:
         age = age_s({"wall_s": os.stat(path).st_mtime}) if os.path.exists(path) else None
         return age is None or age < 60.0
     return is_alive(process)
 
 
-def _write(path: str, document: Document) -> None:
+def write_document(path: str, document: Document) -> None:
     """The document, whole and on the disk under its name, or not at all."""
     temporary = path + ".part"
     with open(temporary, "wb") as file:
@@ -208,7 +208,8 @@ def _write(path: str, document: Document) -> None:
     os.rename(temporary, path)
 
 
-def _read(path: str) -> Document:
+def read_document(path: str) -> Document:
+    """The JSON object in a file; empty when it is missing, damaged or no object."""
     try:
         with open(path, "rb") as file:
             document = json.loads(file.read(MAX_DOCUMENT_BYTES).decode("utf-8"))
@@ -224,7 +225,8 @@ def _size(path: str) -> int:
         return 0
 
 
-def _sync(folder: str) -> None:
+def sync_folder(folder: str) -> None:
+    """Nothing, once the names in the folder are on the disk, where its file system can say so."""
     fd = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
     try:
         os.fsync(fd)

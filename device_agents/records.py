@@ -13,7 +13,8 @@ event           t_ns, name, detail {}   names: load-started, loaded, first-done,
 invocations     phase ("first", "warmup" or "measure"), start_ns [], duration_ns [], stages {name: ns []}
 samples         t_ns [], columns {sensor: [value or null]}, reasons {sensor: why null}, read_ns [] (cost of a tick)
 outputs         first (index of the first item), top1 [] (arg-max class of each item)          only for task "evaluate"
-failure         code, message, hint, phase ("spec", "prepare", "load", "first", "warmup", "measure", "evaluate", "finish")
+failure         code, message, hint, phase ("spec", "prepare", "load", "first", "warmup", "measure", "evaluate",
+                "finish")
 done            t_ns, outcome ("completed", "stopped" or "failed"), invocations,
                 memory {before_load, after_load, peak_rss} (bytes or null),
                 overhead {sampler_cpu_s, sampler_cpu_share, ticks, missed_ticks, supervisor_cpu_s, sources {name: ...}},

@@ -12,6 +12,7 @@ import time
 from typing import Any, Dict, Iterator, List, Optional
 
 from device_agents import records
+from device_agents.conditions.journal import Journal, journal_of
 from device_agents.failures import AgentFailure
 from device_agents.folder import PROCESS, READER, STREAM, RunFolder, list_runs
 from device_agents.lock import DeviceLock
@@ -25,10 +26,17 @@ ENDED = ("finished", "crashed")
 
 
 def listing(runs: str, only: Optional[List[str]] = None) -> Dict[str, Any]:
-    """{schema, runs: [as RunFolder.describe, oldest first], lock: holder or null} of a device."""
+    """{schema, runs: [as RunFolder.describe, oldest first], lock: holder or null, journal, restored} of a device.
+
+    ``journal``: settings that a run has changed and that are not put back yet ({what, was, now, held, age_s}); what a
+    run that is gone has left is put back first. ``restored``: what was put back so, newest last ({what, to, ok, why,
+    age_s}).
+    """
+    journal = Journal(journal_of(runs))
+    journal.recover()
     found = [folder for folder in list_runs(runs) if not only or folder.id in only]
     described = [folder.describe() for folder in sorted(found, key=RunFolder.began_s)]
-    return {"schema": records.SCHEMA, "runs": described, "lock": DeviceLock(runs).held()}
+    return {"schema": records.SCHEMA, "runs": described, "lock": DeviceLock(runs).held(), **journal.describe()}
 
 
 def tail(folder: RunFolder, offset: int, follow_s: float, out_fd: int, max_bytes: Optional[int] = None) -> int:

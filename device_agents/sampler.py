@@ -7,7 +7,7 @@ print) has a thread of its own, at a rate that it can bear: it never holds up th
 import contextlib
 import threading
 import time
-from typing import Any, Callable, Dict, List, Optional, Sequence
+from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence
 
 from device_agents import records
 from device_agents.records import Record
@@ -19,19 +19,25 @@ HEARTBEAT_S = 1.0  # the period where there is nothing to read
 STOP_TIMEOUT_S = 10.0  # a read that hangs in the kernel longer than this is left behind
 
 Emit = Callable[[Record], None]
+Readings = Callable[[Mapping[str, Optional[float]], Mapping[str, str]], None]  # values, and reasons for those missing
 
 
 class Sampling:
-    """All the sampling of a run: ``start`` and ``stop`` of one sampler for the files and one for each source."""
+    """All the sampling of a run: ``start`` and ``stop`` of one sampler for the files and one for each source.
 
-    def __init__(self, sensors: Sequence[Sensor], period_s: float, emit: Emit) -> None:
+    ``on_readings`` sees each tick's values as they are taken, in the samplers' threads.
+    """
+
+    def __init__(
+        self, sensors: Sequence[Sensor], period_s: float, emit: Emit, on_readings: Optional[Readings] = None
+    ) -> None:
         sources: Dict[Source, List[Sensor]] = {}
         for sensor in sensors:
             if sensor.source is not None:
                 sources.setdefault(sensor.source, []).append(sensor)
         files = [sensor for sensor in sensors if sensor.source is None]
-        self._files = Sampler(files, period_s, emit)
-        self._slow = [Sampler(found, period_s, emit, source) for source, found in sources.items()]
+        self._files = Sampler(files, period_s, emit, on_readings=on_readings)
+        self._slow = [Sampler(found, period_s, emit, source, on_readings) for source, found in sources.items()]
 
     def start(self) -> None:
         """Starts the threads; the first samples are taken at once."""
@@ -63,9 +69,17 @@ class Sampler:
     values: it is refreshed at each tick, no more often than it can bear.
     """
 
-    def __init__(self, sensors: Sequence[Sensor], period_s: float, emit: Emit, source: Optional[Source] = None) -> None:
+    def __init__(
+        self,
+        sensors: Sequence[Sensor],
+        period_s: float,
+        emit: Emit,
+        source: Optional[Source] = None,
+        on_readings: Optional[Readings] = None,
+    ) -> None:
         self._sensors = list(sensors)
         self._source = source
+        self._on_readings = on_readings
         if source is not None:
             period_s = max(period_s, source.period_s)
         self._period_ns = max(1, int((period_s if sensors else max(period_s, HEARTBEAT_S)) * 1e9))
@@ -178,6 +192,9 @@ class Sampler:
         # The stamp is the middle of the reads: that is when the values were true, on average.
         self._t_ns.append((start_ns + end_ns) // 2)
         self._read_ns.append(end_ns - start_ns)
+        if self._on_readings is not None:
+            values = {sensor.name: column[-1] for sensor, column in zip(self._sensors, self._columns)}
+            self._on_readings(values, self._reasons)
         return end_ns
 
     def _flush(self) -> None:

@@ -3,7 +3,7 @@
 import os
 import select
 import time
-from typing import List, Optional, Tuple
+from typing import Callable, List, Optional, Tuple
 
 from device_agents.child import Child, LineReader
 from device_agents.failures import AgentFailure
@@ -12,6 +12,7 @@ from device_agents.stream import Stream
 from device_agents.watch import Watch
 
 STOP_GRACE_S = 2.0  # for the invocation in hand, after a stop
+GUARD_GRACE_S = 0.5  # the same when the chip is too hot to wait for it
 EXIT_GRACE_S = 5.0  # for the runtime's own end, after the worker's last record
 LONGEST_WAIT_S = 3600.0  # select refuses to wait for thousands of years
 STDERR_TAIL_BYTES = 4096
@@ -21,8 +22,17 @@ STDERR_FORWARD_BYTES = 1024 * 1024
 class Session:
     """Reads one worker until its pipe ends, it hangs, it writes nonsense, or a stop has run its course."""
 
-    def __init__(self, child: Child, stream: Stream, watch: Watch, wake_fd: int, stop_reasons: List[str]) -> None:
+    def __init__(
+        self,
+        child: Child,
+        stream: Stream,
+        watch: Watch,
+        wake_fd: int,
+        stop_reasons: List[str],
+        tripped: Callable[[], bool],
+    ) -> None:
         self._child = child
+        self._tripped = tripped  # True when a guard stops the run, not a person
         self._stream = stream
         self._watch = watch
         self._wake_fd = wake_fd
@@ -46,7 +56,7 @@ class Session:
                 going_on, problem = self._read()
             else:
                 problem = self._check_silence()
-            problem = problem or self._check_stream()
+            problem = problem or check_stream(self._stream, self._stop_reasons)
             going_on = going_on and not self._stop_has_run_its_course()
         self._errors.drain()
         return problem, self._errors.text()
@@ -93,16 +103,19 @@ class Session:
             self._told = True
             self._stream.emit(event("stopping", reason=self._stop_reasons[0]))
             self._child.terminate()
-            self._give_up_at = now + STOP_GRACE_S
+            self._give_up_at = now + (GUARD_GRACE_S if self._tripped() else STOP_GRACE_S)
         return self._give_up_at is not None and (now >= self._give_up_at or len(self._stop_reasons) > 1)
 
-    def _check_stream(self) -> Optional[AgentFailure]:
-        if self._stream.file_error is not None:
-            reason = self._stream.file_error.strerror
-            return AgentFailure("no-space", "the run folder's stream cannot be written: {}".format(reason))
-        if self._stream.broken and not self._stream.has_file and not self._stop_reasons:
-            self._stop_reasons.append("the host no longer reads the stream")
-        return None
+
+def check_stream(stream: Stream, stop_reasons: List[str]) -> Optional[AgentFailure]:
+    """What is wrong with the stream, None when it is fine; a host that reads no more is a reason to stop."""
+    if stream.file_error is not None:
+        return AgentFailure(
+            "no-space", "the run folder's stream cannot be written: {}".format(stream.file_error.strerror)
+        )
+    if stream.broken and not stream.has_file and not stop_reasons:
+        stop_reasons.append("the host no longer reads the stream")
+    return None
 
 
 class _StderrTail:

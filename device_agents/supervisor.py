@@ -2,23 +2,26 @@
 
 It loads no runtime and no numpy. Whatever the worker does (a segfault, a kill for memory, a hang, nonsense on its pipe)
 becomes one ``failure`` record; whatever the host does (Ctrl-C, a closed connection) stops the worker, keeps what was
-measured, and leaves no process behind.
+measured, and leaves no process behind. Settings that the run holds are set before the stream begins, so that its facts
+are those of the measurement, and put back before it ends.
 """
 
 import contextlib
 import os
+import select
 import tempfile
 import time
-from typing import ContextManager, List, Optional, Sequence
+from typing import Any, ContextManager, Dict, List, Optional, Sequence
 
 from device_agents import endings
 from device_agents.child import Child, worker_command, worker_environment
+from device_agents.conditions.run import Conditions, Series
 from device_agents.facts import device_facts
 from device_agents.failures import AgentFailure
-from device_agents.records import done, encode, failure, hello
+from device_agents.records import done, encode, event, failure, hello
 from device_agents.sampler import Sampling
 from device_agents.sensors import find_sensors
-from device_agents.session import EXIT_GRACE_S, Session
+from device_agents.session import EXIT_GRACE_S, LONGEST_WAIT_S, Session, check_stream
 from device_agents.spec import AgentSpec
 from device_agents.stream import Stream
 from device_agents.watch import Watch
@@ -27,7 +30,10 @@ EXIT_CODES = {"completed": 0, "failed": 1, "stopped": 130}
 
 
 class Supervisor:
-    """One run of one spec. ``worker_argv`` replaces the worker's command line (tests start one that misbehaves)."""
+    """One run of one spec. ``worker_argv`` replaces the worker's command line (tests start one that misbehaves).
+
+    ``journal``: the folder for settings that are changed. ``series``: what the runs of one order hand on.
+    """
 
     def __init__(
         self,
@@ -35,6 +41,8 @@ class Supervisor:
         stream: Stream,
         agent_sha256: Optional[str] = None,
         worker_argv: Optional[Sequence[str]] = None,
+        journal: Optional[str] = None,
+        series: Optional[Series] = None,
     ) -> None:
         self._spec = spec
         self._stream = stream
@@ -45,6 +53,7 @@ class Supervisor:
         self._wake_write: Optional[int] = wake_write
         self._stop_reasons: List[str] = []
         self._watch = Watch(spec)
+        self._conditions = Conditions(spec, stream.emit, journal, series)
         stream.on_trouble = self._wake
 
     def stop(self, reason: str) -> None:
@@ -55,25 +64,65 @@ class Supervisor:
 
     def run(self) -> str:
         """The outcome: "completed", "stopped" or "failed", once the stream is ended and no process is left."""
-        spec, began_cpu_s = self._spec, time.process_time()
-        sensors, descriptors = find_sensors(spec.root)
-        self._stream.emit(hello(device_facts(spec.root), descriptors, spec.to_json(), self._agent_sha256))
-        sampler = Sampling(sensors, spec.sample_period_s, self._stream.emit)
-        sampler.start()
+        spec, began_cpu_s, conditions = self._spec, time.process_time(), self._conditions
         problem: Optional[AgentFailure] = None
+        sampler: Optional[Sampling] = None
         try:
-            problem = self._supervise()
+            try:
+                conditions.hold()
+            except AgentFailure as error:
+                problem = error
+            sensors, descriptors = find_sensors(spec.root)
+            self._stream.emit(hello(device_facts(spec.root), descriptors, spec.to_json(), self._agent_sha256))
+            on_readings = conditions.begin(sensors, descriptors)
+            sampler = Sampling(sensors, spec.sample_period_s, self._stream.emit, on_readings)
+            sampler.start()
+            problem = problem or self._prepare_and_measure()
         finally:
-            overhead = dict(sampler.stop())
+            conditions.release()
+            overhead = dict(sampler.stop()) if sampler is not None else {}
             self._close_wake()
-        watch = self._watch
-        stopped = bool(self._stop_reasons) or watch.stopped
+        return self._end(problem, overhead, began_cpu_s)
+
+    def _prepare_and_measure(self) -> Optional[AgentFailure]:
+        """What went wrong; None when nothing did, or a stop was asked for before the worker was there."""
+        conditions = self._conditions
+        try:
+            conditions.prepare(self._pause, self.stop)
+        except AgentFailure as error:
+            return error
+        problem = check_stream(self._stream, self._stop_reasons)
+        if problem is not None:
+            return problem
+        if self._stop_reasons and conditions.problem is None:
+            self._stream.emit(event("stopping", reason=self._stop_reasons[0]))
+            return None
+        self._watch.phase = "load"
+        problem = self._supervise()
+        conditions.conclude()
+        return problem
+
+    def _end(self, problem: Optional[AgentFailure], overhead: Dict[str, Any], began_cpu_s: float) -> str:
+        watch, guarded = self._watch, self._conditions.problem
+        stopped = guarded is None and (bool(self._stop_reasons) or watch.stopped)
+        problem = guarded or problem
         if problem is not None and not stopped:
             self._stream.emit(failure(problem.code, problem.message, problem.hint, watch.phase))
         outcome = watch.outcome(problem, stopped)
         overhead["supervisor_cpu_s"] = time.process_time() - began_cpu_s
         self._stream.emit(done(outcome, watch.measured, watch.memory, overhead, watch.summary))
         return outcome
+
+    def _pause(self, seconds: float) -> bool:
+        """True after the time; False at once when the run is to stop, or its stream is in trouble."""
+        end_s = time.monotonic() + seconds
+        while check_stream(self._stream, self._stop_reasons) is None and not self._stop_reasons:
+            left_s = end_s - time.monotonic()
+            if left_s <= 0.0:
+                return True
+            if select.select([self._wake_read], [], [], min(left_s, LONGEST_WAIT_S))[0]:
+                os.read(self._wake_read, 4096)
+        return False
 
     def _wake(self) -> None:
         if self._wake_write is None:  # nothing waits any more
@@ -90,6 +139,9 @@ class Supervisor:
         if write is not None:
             os.close(write)
 
+    def _tripped(self) -> bool:
+        return self._conditions.problem is not None
+
     def _supervise(self) -> Optional[AgentFailure]:
         """What went wrong, None when nothing did or the worker said it itself."""
         oom_before = endings.oom_kills()
@@ -100,7 +152,9 @@ class Supervisor:
                 return AgentFailure("internal", "the worker cannot be started: {}".format(error))
             try:
                 child.send_spec(encode(self._spec.to_json()))
-                problem, words = Session(child, self._stream, self._watch, self._wake_read, self._stop_reasons).run()
+                problem, words = Session(
+                    child, self._stream, self._watch, self._wake_read, self._stop_reasons, self._tripped
+                ).run()
                 code = child.wait(EXIT_GRACE_S if problem is None and not self._stop_reasons else 0.0)
                 self._watch.read_peak(child.pid if code is None else None)
             finally:

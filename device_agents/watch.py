@@ -22,7 +22,7 @@ class Watch:
     """What the supervisor knows of the run: the phase, the counts, what the worker said last."""
 
     def __init__(self, spec: AgentSpec) -> None:
-        self.phase = "load"
+        self.phase = "prepare"
         self.measured = 0
         self.memory: Dict[str, Optional[int]] = {"before_load": None, "after_load": None, "peak_rss": None}
         self.summary: Optional[Dict[str, Any]] = None

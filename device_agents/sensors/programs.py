@@ -66,10 +66,15 @@ def run_program(argv: Sequence[str], limit_s: float = LIMIT_S, limit_bytes: int 
     return Output(ended.stdout.decode("utf-8", "replace"), ended.cpu_s)
 
 
-def call_program(argv: Sequence[str], limit_s: float = LIMIT_S, limit_bytes: int = LIMIT_BYTES) -> Ended:
+def call_program(
+    argv: Sequence[str],
+    limit_s: float = LIMIT_S,
+    limit_bytes: int = LIMIT_BYTES,
+    pass_fds: Sequence[int] = (),
+) -> Ended:
     """How the program ended, whatever it said; it is killed when it is too slow or prints more than ``limit_bytes``.
 
-    SensorError with the reason when it cannot be started.
+    ``pass_fds``: descriptors that it holds while it runs. SensorError with the reason when it cannot be started.
     """
     try:
         child = subprocess.Popen(
@@ -78,6 +83,7 @@ def call_program(argv: Sequence[str], limit_s: float = LIMIT_S, limit_bytes: int
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             env=dict(os.environ, LC_ALL="C"),
+            pass_fds=tuple(pass_fds),
             start_new_session=True,  # what it starts itself may hold its output open: the limit ends all of them
         )
     except OSError as error:
