@@ -75,9 +75,7 @@ def _names(total: Total) -> dict[str, Any]:
 
 
 def _figure(run: Run, total: Total, window: Window, inferences: int | None, force_battery: bool) -> dict[str, Any]:
-    if total.rule.scope_kind == "battery terminal" and not force_battery:
-        refuse_charger(run, window)
-        refuse_gauge(run, total)
+    forced = _check_battery(run, window, total, force_battery)
     idle = idle_of(run, total)
     measured = measure(run, total, window, idle.power_w)
     total_j, uncertainty_j = measured.total_j, uncertainty.combined_j(measured.parts)
@@ -102,7 +100,7 @@ def _figure(run: Run, total: Total, window: Window, inferences: int | None, forc
         "uncertainty_share": uncertainty_j / abs(total_j) if total_j else None,
         "per_inference_uncertainty_j": uncertainty_j / inferences if inferences else None,
         "uncertainty_parts": {part.name: part.u_j for part in measured.parts},
-        "uncertainty_note": _note(measured.about),
+        "uncertainty_note": _note(measured.about, forced),
         **above_idle(measured, idle, inferences),
         "idle_subtracted": False,
         "missing": None,
@@ -110,11 +108,26 @@ def _figure(run: Run, total: Total, window: Window, inferences: int | None, forc
     }
 
 
-def _note(about: Traits) -> str | None:
-    """What the uncertainty leaves out: the accuracy of sensors of which nobody states it."""
-    if not about.unknown:
+def _check_battery(run: Run, window: Window, total: Total, force: bool) -> str | None:
+    """Why a battery's values are no consumption, which is NoEnergyError unless it was forced; None where they are."""
+    if total.rule.scope_kind != "battery terminal":
         return None
-    return f"of the readings alone: the accuracy of {', '.join(about.unknown)} is not stated"
+    try:
+        refuse_charger(run, window)
+        refuse_gauge(run, total)
+    except NoEnergyError as error:
+        if not force:
+            raise
+        return str(error)
+    return None
+
+
+def _note(about: Traits, forced: str | None) -> str | None:
+    """What the uncertainty leaves out: why the figure was refused and yet forced, and accuracies that nobody states."""
+    words = [f"forced, although {forced}"] if forced else []
+    if about.unknown:
+        words.append(f"of the readings alone: the accuracy of {', '.join(about.unknown)} is not stated")
+    return "; ".join(words) or None
 
 
 def _why_none(run: Run) -> str:

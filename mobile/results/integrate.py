@@ -172,7 +172,7 @@ def unwrapped(found: Series, wraps_at: float | None, name: str) -> Series:
             if not wraps_at:
                 raise NoEnergyError(f"{name} went back, and it is not known where it wraps")
             rise += wraps_at
-            if highest_w > 0 and rise / step_s > RESET_FACTOR * highest_w:
+            if rise < 0 or (highest_w > 0 and rise / step_s > RESET_FACTOR * highest_w):
                 raise NoEnergyError(f"{name} was set back to 0 while it was read: this was no wrap")
         if wraps_at and highest_w * step_s >= wraps_at:
             raise NoEnergyError(
@@ -226,11 +226,11 @@ def update_period_s(found: Series, step: float) -> float | None:
     return shortest if shortest > REPEATS * usual_interval_s(found) else None
 
 
-def counter_update_s(found: Series) -> float | None:
+def counter_update_s(found: Series, step: float) -> float | None:
     """How long a counter's value may be old: None where it is new at each reading.
 
-    A coarse step and a slow update look alike. What an update adds to the time between two changes is no more than how
-    much these times differ, nor than the shortest of them.
+    It is the shortest time between two changes. Where these are of one ``step`` it is that which is waited for, and an
+    update adds no more than how much these times differ.
     """
     starts = [0] + [i for i in range(1, len(found.values)) if found.values[i] != found.values[i - 1]]
     if len(starts) < 2 or len(starts) > len(found.values) / REPEATS:
@@ -238,8 +238,10 @@ def counter_update_s(found: Series) -> float | None:
     runs = sorted((found.t_ns[right] - found.t_ns[left]) / NS_PER_S for left, right in pairwise(starts[1:]))
     if not runs:
         return (found.t_ns[-1] - found.t_ns[0]) / NS_PER_S
-    usual_s = usual_interval_s(found)
-    return max(usual_s, min(runs[len(runs) // 10], runs[-1] - runs[0] + usual_s))
+    usual_s, shortest_s = usual_interval_s(found), runs[len(runs) // 10]
+    if median(moved(found)) > 1.5 * step:
+        return shortest_s
+    return max(usual_s, min(shortest_s, runs[-1] - runs[0] + usual_s))
 
 
 def blur(values: list[float], step: float) -> float:

@@ -119,7 +119,7 @@ def _counter(run: Run, total: Total, about: Traits, window: Window, idle_w: floa
             (_read(run, sensor), number(sensor.get("resolution")), number(sensor.get("wraps_at")) or None)
             for sensor in total.sensors
         ]
-    slower = [integrate.counter_update_s(whole) or 0.0 for whole, _, _ in pieces]
+    slower = [integrate.counter_update_s(whole, step) or 0.0 for whole, step, _ in pieces]
     about = about._replace(period_s=max(about.period_s, *slower))
     integrals = [_rise(run, total, whole, step, wraps_at, about.period_s, window) for whole, step, wraps_at in pieces]
     integral = integrate.together(integrals)
@@ -174,11 +174,8 @@ def _refuse_still(run: Run, total: Total, window: Window, step_j: float) -> None
     battery = total.sensors[0]["name"].replace("charge.", "power.", 1)
     powers = inside(series(run, battery), window).values
     mean_w = abs(sum(powers) / len(powers)) if powers else step_j / window.duration_s
-    parts = [
-        Part("resolution", "end", step_j / math.sqrt(6)),
-        Part("update of the source", "end", step_j / math.sqrt(6)),
-    ]
-    needed_s = uncertainty.needed_s(parts, mean_w * window.duration_s, window.duration_s)
+    open_j = uncertainty.COVERAGE_FACTOR * step_j * math.sqrt(2 / 6)  # of the step, and of an update that takes as long
+    needed_s = uncertainty.NEEDED_MARGIN * open_j / (uncertainty.MAX_SHARE * mean_w)
     raise NoEnergyError(
         f"{total.sensors[0]['name']} did not move in {window.duration_s:.3g} s, its steps are about {step_j:.2g} J:"
         f" measure for {needed_s:.3g} s or longer",
