@@ -65,7 +65,7 @@ def lab_cache() -> Path:
 
 def prefill(*machines: str, phone: bool = False, runtimes=("onnxruntime",)) -> None:
     """Nothing, once the layers for the lab's devices are in $EDGEWISE_CACHE: within the lab there is no internet."""
-    deadline = Deadline(100)
+    deadline = Deadline(240)  # another worker of the test run may be building the same
     for machine in machines:
         target = Target(debian.PYTHON, machine, tuple(platform_tags(machine, GLIBC)))
         request = wheels.Request(tuple(runtimes), target)
