@@ -11,8 +11,8 @@ import os
 from typing import Any, Dict, List, NamedTuple, Optional, Tuple
 
 from device_agents.split.codecs import Range, parse
-from device_agents.split.frames import DTYPES, CodecError
-from device_agents.split.table import Table, TableError
+from device_agents.split.frames import DTYPES
+from device_agents.split.table import Table
 
 SCHEMA = 1
 KIND = "edgewise-split"
@@ -129,7 +129,9 @@ def from_json(document: Any, path: str = "") -> Package:
             placements={placement.id: placement for placement in placements},
             table=None if document.get("table") is None else Table.from_json(document["table"]),
         )
-    except (KeyError, TypeError, AttributeError, TableError, CodecError) as error:
+    except PackageError:
+        raise
+    except (KeyError, TypeError, AttributeError, ValueError, OverflowError) as error:  # of codecs and table, too
         raise PackageError("the manifest is damaged: {}".format(error)) from error
     _check(made, placements)
     return made
