@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from mobile.reports import Table
     from mobile.results.store import RunStore
 
+PIPE_WIDTH = 400  # a file has no edge: no cell is folded there
+
 json_option: Callable[[Any], Any] = click.option(
     "--json", "as_json", is_flag=True, help="One JSON document on stdout instead of a table."
 )
@@ -30,7 +32,7 @@ def stdout_console() -> Console:
     """The console of the data; wide enough not to cut a table when it is not a terminal."""
     from rich.console import Console
 
-    return Console(width=None if sys.stdout.isatty() else 160, highlight=False, emoji=False)
+    return Console(width=None if sys.stdout.isatty() else PIPE_WIDTH, highlight=False, emoji=False)
 
 
 def stderr_console() -> Console:

@@ -119,6 +119,13 @@ def _spread(row: Mapping[str, Any]) -> str:
     return ("" if share is None else f" ± {units.pretty_share(share)}") + _estimated(row)
 
 
+def _idle_spread(row: Mapping[str, Any]) -> str:
+    """The uncertainty of an inference's energy above idle in J: the difference may be smaller than it."""
+    energy, count = row.get("energy") or {}, row.get("invocations")
+    spread_j = energy.get("above_idle_uncertainty_j")
+    return (f" ± {units.pretty_joules(spread_j / count)}" if spread_j is not None and count else "") + _estimated(row)
+
+
 def _estimated(row: Mapping[str, Any]) -> str:
     return " (estimated)" if "estimated" in str((row.get("energy") or {}).get("scope")) else ""
 
@@ -206,7 +213,16 @@ FIELDS: tuple[Field, ...] = (
         timed=True,
         beside=_spread,
     ),
-    _energy("above_idle_per_inference_j", "above idle", "above_idle_per_inference_j", "figure"),
+    Field(
+        "above_idle_per_inference_j",
+        "above idle",
+        ("energy", "above_idle_per_inference_j"),
+        "figure",
+        units.pretty_joules,
+        numeric=True,
+        timed=True,
+        beside=_idle_spread,
+    ),
     _energy("mean_power_w", "power", "mean_power_w", "figure", units.pretty_watts),
     Field("energy_scope", "energy of", ("energy", "scope"), "condition", plain),
     _energy("energy_j", "energy in all", "total_j", "data"),

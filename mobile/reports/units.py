@@ -92,6 +92,8 @@ def _scaled(value: float | None, units: tuple[tuple[float, str], ...]) -> str:
         if abs(value) >= scale * 0.9995:
             return f"{_three_digits(value / scale)} {unit}"
     scale, unit = units[-1]
+    if value and abs(value) < 5e-4 * scale:
+        return f"{value / scale:.3f} {unit}"  # the rest of a difference, not a dozen zeros
     return f"{_three_digits(value / scale)} {unit}"
 
 

@@ -207,5 +207,14 @@ def test_units() -> None:
         "0 ns", "1.00 s", "10.0 ms", "0.100 ns", "123 s", "1234 s",
     ]  # fmt: skip
     assert [pretty_bytes(value) for value in (0, 1023, 1024, 5 * 2**30)] == ["0 B", "1023 B", "1.00 KiB", "5.00 GiB"]
+    assert pretty_joules(7e-21) == "0.000 uJ"
     assert (pretty_joules(2.5), pretty_joules(None), pretty_share(1.0)) == ("2.50 J", "-", "100 %")
     assert [pretty_number(value) for value in (0, 1234567.0, 0.5)] == ["0", "1234567", "0.500"]
+
+
+def test_what_is_above_idle_has_its_own_spread() -> None:
+    field = next(field for field in FIELDS if field.key == "above_idle_per_inference_j")
+    energy = {"above_idle_per_inference_j": 1e-3, "above_idle_uncertainty_j": 2e-2, "scope": "PMIC rails"}
+    assert field.text({"energy": energy, "invocations": 10}) == "1.00 mJ ± 2.00 mJ"
+    assert field.text({"energy": {**energy, "above_idle_uncertainty_j": None}, "invocations": 10}) == "1.00 mJ"
+    assert field.text({"energy": {**energy, "above_idle_per_inference_j": None}, "invocations": None}) == "-"
