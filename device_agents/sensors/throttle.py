@@ -26,7 +26,10 @@ _OC_SCOPES = {
 
 
 def find(root: str) -> Findings:
-    """``throttle.core``, ``throttle.package-N`` on x86 and ``throttle.ocN`` on Jetson; counts since boot."""
+    """``throttle.core``, ``throttle.package-N`` on x86 and ``throttle.ocN`` on Jetson; counts since boot.
+
+    ``events.ocN`` where the SoC counts an over-current and does nothing about it.
+    """
     findings = Findings([], [])
     _add_x86(findings, root)
     for monitor in hwmon.monitors(root):
@@ -88,10 +91,11 @@ def _add_soctherm(findings: Findings, monitor: hwmon.Monitor) -> None:
         if match:
             number, source = match.group(1), os.path.join(monitor.path, name)
             scope = _OC_SCOPES.get(number, "SoC over-current events (OC{})".format(number))
-            note = "since boot"
+            title, note = "throttle.oc" + number, "since boot"
             if read_label(os.path.join(monitor.path, "oc{}_throt_en".format(number))) == "0":
+                title = "events.oc" + number  # no sign of throttling
                 note += "; counted only: the clocks are not lowered for it (oc{}_throt_en is 0)".format(number)
-            about = descriptor("throttle.oc" + number, "count", scope, source, resolution=1.0, note=note)
+            about = descriptor(title, "count", scope, source, resolution=1.0, note=note)
             add(findings, Sensor(about, [source], total))
 
 
