@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
@@ -43,7 +43,8 @@ class Board:
     """A personality's physics.
 
     ``total``: the part, or parts joined by " + ", that the host's rule takes for the whole. ``faults``: those that this
-    board can show. ``fast``: its counters are renewed every millisecond.
+    board can show. ``fast``: its counters are renewed every millisecond. ``sums``: sensors whose value is the sum of
+    several parts. ``also``: other personalities with the same physics.
     """
 
     law: Law
@@ -53,7 +54,8 @@ class Board:
     faults: tuple[str, ...]
     tick_s: float = 0.0066  # the INA3221's cycle
     fast: bool = False
-    also: Sequence[str] = ()  # other personalities with the same physics
+    sums: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    also: Sequence[str] = ()
 
 
 def _hwmon(root: Path, number: int) -> Path:
@@ -281,6 +283,8 @@ def _pmic_parts() -> dict[str, Part]:
     return {f"pmic.{name}": part for name, part in shares.items()}
 
 
+_CHARGE = "charge.battery x voltage.battery"
+
 BOARDS: dict[str, Board] = {
     "orin-nano": Board(
         Law(idle_w=4.7, watts_per_core=3.0, cores=6, resistance_k_per_w=3.0, capacity_j_per_k=60.0),
@@ -328,9 +332,10 @@ BOARDS: dict[str, Board] = {
         Law(_PI5_IDLE_W, 1.6, 4, resistance_k_per_w=7.0, capacity_j_per_k=30.0, trip_c=85.0, release_c=80.0),
         _pmic_parts(),
         _pi5,
-        None,  # named by the host's rule; the truth of all rails is the sum of its parts
+        "power.pmic",
         ("cap", "thermal", "undervoltage"),
         tick_s=0.01,
+        sums={"power.pmic": list(_pmic_parts())},
     ),
     "pi4": Board(
         Law(2.7, 1.1, 4, resistance_k_per_w=7.0, capacity_j_per_k=30.0, trip_c=85.0, release_c=80.0),
@@ -347,6 +352,7 @@ BOARDS: dict[str, Board] = {
         "power.battery",
         ("cap", "thermal", "status"),
         tick_s=0.02,
+        sums={_CHARGE: ["power.battery"]},
     ),
     "pixel6-userdebug": Board(
         Law(0.9, 1.5, 8, resistance_k_per_w=5.0, capacity_j_per_k=60.0, trip_c=85.0, release_c=80.0),
@@ -355,6 +361,7 @@ BOARDS: dict[str, Board] = {
         "power.battery",
         ("cap", "thermal", "status"),
         tick_s=0.01,
+        sums={_CHARGE: ["power.battery"], "energy.odpm.total": list(_ODPM)},
         also=("pixel6",),
     ),
     "x86": Board(

@@ -41,7 +41,9 @@ class Daemon:
         self._body = Body(board.law, time.monotonic_ns())
         self._orders = folder / "orders"
         self._read_bytes = 0
-        self._log = TruthLog(folder / "truth", list(board.parts), {"seed": seed, "total": board.total})
+        self._log = TruthLog(
+            folder / "truth", list(board.parts), {"seed": seed, "total": board.total, "sums": board.sums}
+        )
         self._due_ns = [0] * len(self._instruments)
         self._ailing: frozenset[str] = frozenset()
         self._stopped = False

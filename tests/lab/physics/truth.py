@@ -48,6 +48,7 @@ class Truth:
         with path.open("rb") as file:
             self.about = json.loads(file.readline())
             self.parts: list[str] = self.about["parts"]
+            self.sums: dict[str, list[str]] = self.about.get("sums", {})
             row = struct.Struct(f"<qdi{len(self.parts)}d")
             data = file.read()
         rows = list(row.iter_unpack(data[: len(data) // row.size * row.size]))
@@ -62,7 +63,8 @@ class Truth:
 
         ``sensor``: a name of the agent's ("power.VDD_IN"), or several joined by " + ". ValueError outside the log.
         """
-        return sum(self._at(name, end_ns) - self._at(name, start_ns) for name in sensor.split(" + "))
+        names = [part for name in sensor.split(" + ") for part in self.sums.get(name, [name])]
+        return sum(self._at(name, end_ns) - self._at(name, start_ns) for name in names)
 
     def peak_c(self, start_ns: int, end_ns: int) -> float:
         """The highest temperature between two times."""
