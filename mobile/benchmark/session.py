@@ -6,7 +6,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +15,7 @@ from device_agents.records import decode
 from mobile.benchmark.agent import DeviceAgent, names, owner
 from mobile.benchmark.follow import RECONNECT_S, Follower, Interrupted, OnRecord, Patience
 from mobile.benchmark.lines import LineReader
+from mobile.benchmark.metering import metering
 from mobile.benchmark.models import Model
 from mobile.benchmark.options import BenchOptions
 from mobile.benchmark.remote_run import RemoteRun, checked, collector_of
@@ -136,6 +137,7 @@ class DeviceSession:
         remote = RemoteRun.planned(plan.run_id, plan.created_utc, self.device, model.ref, spec)
         order = self._order([remote], f"bench {model.ref.name}", self._grace_s())
         limit_s = options.load_timeout_s + options.max_duration_s + options.hang_timeout_s + START_ALLOWANCE_S
+        limit_s += options.conditions.longest_s()
         try:
             run = self._follow(remote, on_record, deadline.sooner(limit_s + self._reconnect_s), order)
             if keep is not None:
@@ -213,12 +215,15 @@ class DeviceSession:
     def _follow(self, remote: RemoteRun, on_record: OnRecord, deadline: Deadline, order: dict[str, Any] | None) -> Run:
         collector = collector_of(remote, self.device)
 
-        def take(record: dict[str, Any]) -> None:
-            collector.feed(record)
-            on_record(record)
+        with metering(self.device, collector.run, following=order is not None) as hear:
 
-        follower = Follower(self.agent, remote.id, take, reconnect_s=self._reconnect_s, stopping=self._stopping)
-        code = follower.follow(deadline, order)
+            def take(record: dict[str, Any]) -> None:
+                hear(record)  # first: it notes when the record came
+                collector.feed(record)
+                on_record(record)
+
+            follower = Follower(self.agent, remote.id, take, reconnect_s=self._reconnect_s, stopping=self._stopping)
+            code = follower.follow(deadline, order)
         if code == records.NO_SUCH_RUN:
             raise RunFailure(
                 "gone", f"{self.device.name}: run {remote.id} is no more on the device", "Another host collected it."
@@ -230,7 +235,9 @@ class DeviceSession:
     def _spec(self, plan: Plan, deadline: Deadline) -> dict[str, Any]:
         path = self.push(plan.model, deadline)
         inputs = self.push_file(plan.options.inputs, deadline) if plan.options.inputs is not None else None
-        spec = plan.options.agent_spec(plan.model.runner(plan.options), path, inputs)
+        conditions = plan.options.conditions.within(self.device.limits.max_temperature_c)
+        options = replace(plan.options, conditions=conditions)
+        spec = options.agent_spec(plan.model.runner(options), path, inputs)
         spec["python_path"] = [*self.agent.runtime(deadline).python_path]
         spec["slow_down"] = self.device.slow_down
         spec["root"] = self.device.replay or "/"

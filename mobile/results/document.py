@@ -8,8 +8,9 @@ from dataclasses import asdict
 from typing import Any
 
 from mobile.results.columns import decode_floats, decode_ints, encode_floats, encode_ints
-from mobile.results.run import Invocations, ModelRef, Run, RunSpec, Samples
+from mobile.results.run import Invocations, MeterSamples, ModelRef, Run, RunSpec, Samples
 
+METER_QUANTITIES = ("power_w", "energy_j")
 _PLAIN_FIELDS = ("id", "created_utc", "provenance", "environment", "sensors", "events", "failure", "done")
 
 
@@ -18,6 +19,8 @@ def to_document(run: Run) -> dict[str, Any]:
     document = {name: getattr(run, name) for name in _PLAIN_FIELDS}
     document["spec"] = asdict(run.spec)
     document["reasons"] = run.samples.reasons
+    if run.meter is not None:
+        document["meter"] = {"about": run.meter.about, "marks": run.meter.marks, "reasons": run.meter.reasons}
     return document
 
 
@@ -32,6 +35,13 @@ def to_columns(run: Run) -> Iterator[tuple[str, int, bytes]]:
     yield from _ints("samples/read_ns", run.samples.read_ns)
     for sensor, column in run.samples.columns.items():
         yield f"samples/column/{sensor}", len(column), encode_floats(column)
+    if run.meter is not None:
+        yield from _ints("meter/t_ns", run.meter.t_ns)
+        yield from _ints("meter/read_ns", run.meter.read_ns)
+        for quantity in METER_QUANTITIES:
+            column = getattr(run.meter, quantity)
+            if column:
+                yield f"meter/{quantity}", len(column), encode_floats(column)
     yield from _ints("top1", run.top1)
 
 
@@ -51,6 +61,9 @@ def from_document(document: Mapping[str, Any], columns: Mapping[str, bytes]) -> 
         samples=Samples(reasons=document["reasons"]),
         **{name: document[name] for name in _PLAIN_FIELDS},
     )
+    meter = document.get("meter")  # runs of an edgewise without meters have none
+    if meter is not None:
+        run.meter = MeterSamples(meter["about"], marks=meter["marks"], reasons=meter["reasons"])
     for name, blob in columns.items():
         _place(run, name, blob)
     return run
@@ -64,6 +77,11 @@ def _place(run: Run, name: str, blob: bytes) -> None:
         run.samples.columns[rest.removeprefix("column/")] = decode_floats(blob)
     elif kind == "samples" and rest in ("t_ns", "read_ns"):
         setattr(run.samples, rest, decode_ints(blob))
+    elif kind == "meter" and run.meter is not None:
+        if rest in METER_QUANTITIES:
+            setattr(run.meter, rest, decode_floats(blob))
+        elif rest in ("t_ns", "read_ns"):
+            setattr(run.meter, rest, decode_ints(blob))
     elif kind == "phase":
         phase, _, column = rest.partition("/")
         invocations = run.phases.setdefault(phase, Invocations())

@@ -11,6 +11,7 @@ from typing import Any
 
 from mobile.results.clocks import clocks
 from mobile.results.energy import energies, widest
+from mobile.results.metered import meter_energies
 from mobile.results.run import Run
 from mobile.results.stats import LATENCY_KEYS, describe_ns, describe_stages
 from mobile.results.thermal import thermal
@@ -36,7 +37,7 @@ def figures(run: Run) -> dict[str, Any]:
     measured = run.phase("measure")
     own = summary_of(run)
     count: int | None = own.get("count") if own else len(measured)
-    totals = energies(run, count)
+    totals = meter_energies(run, count) + energies(run, count)
     joules, joules_missing = widest(run, totals)
     verdict = judge(run, count, joules)
     latency, latency_missing = _latency(run, own)

@@ -58,13 +58,30 @@ class Samples:
 
 
 @dataclass
+class MeterSamples:
+    """Readings of an external meter that the host took while it followed the run: times are the host's own clock.
+
+    ``about``: the meter (mobile.meters.Info). ``marks``: when the host heard of an event, by its name. ``reasons``: why
+    there was no value, and how often. ``energy_j`` is a counter.
+    """
+
+    about: dict[str, Any]
+    t_ns: array[int] = field(default_factory=lambda: array("q"))
+    read_ns: array[int] = field(default_factory=lambda: array("q"))
+    power_w: list[float | None] = field(default_factory=list)
+    energy_j: list[float | None] = field(default_factory=list)
+    marks: dict[str, int] = field(default_factory=dict)
+    reasons: dict[str, int] = field(default_factory=dict)
+
+
+@dataclass
 class Run:
     """Everything observed in one measurement.
 
     ``environment`` explains the row by itself: device facts, agent hash, runtime and versions, governor,
     start temperature.
     ``sensors`` are the descriptors of the agent's hello. ``done`` is its last record, None when the stream
-    was cut.
+    was cut. ``meter`` is None where no meter was read: ``environment["meter_missing"]`` says why, where there is one.
     """
 
     id: str
@@ -76,6 +93,7 @@ class Run:
     events: list[dict[str, Any]] = field(default_factory=list)
     phases: dict[str, Invocations] = field(default_factory=dict)  # by PHASES
     samples: Samples = field(default_factory=Samples)
+    meter: MeterSamples | None = None
     top1: array[int] = field(default_factory=lambda: array("i"))  # evaluation only: arg-max class per item
     failure: dict[str, Any] | None = None
     done: dict[str, Any] | None = None
