@@ -65,18 +65,16 @@ def _settings(run: Run) -> list[str]:
 
 
 def _intruders(run: Run) -> Circumstances:
-    """Other processes above the limit: a reason while it was measured, a warning when they were seen only before."""
+    """Other processes above the limit: a warning, and a reason where it was asked that they are refused."""
     asked = (run.spec.agent_spec.get("conditions") or {}).get("intruders")
     if asked == "ignore":
         return Circumstances([], [])
     over = {detail.get("when"): detail for detail in _details(run, "intruders") if detail.get("over") is True}
-    seen = {detail.get("when") for detail in _details(run, "intruders")}
-    if "during" in over:
-        return Circumstances([f"other processes took {_load(over['during'])} while it ran"], [])
     if not over:
         return Circumstances([], [])
-    line = f"other processes took {_load(next(iter(over.values())))} before it began"
-    return Circumstances([], [line]) if "during" in seen else Circumstances([line], [])
+    when = "during" if "during" in over else next(iter(over))
+    line = f"other processes took {_load(over[when])} " + ("while it ran" if when == "during" else "before it began")
+    return Circumstances([line], []) if asked == "refuse" else Circumstances([], [line])
 
 
 def _load(detail: Mapping[str, Any]) -> str:

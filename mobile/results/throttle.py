@@ -256,14 +256,21 @@ def _clocks(run: Run) -> Look:
 
 
 def _probe(run: Run) -> Look:
-    """Fixed reference work, before measuring and after: the fastest of several times, which others disturb least."""
+    """Fixed reference work, before measuring and after: the fastest of several times, which others disturb least.
+
+    Its CPU time where that is known: a slower clock shows in it, another process's turn does not. When others kept the
+    cores busy all the same (shared caches, hyper-threads), it tells nothing.
+    """
+    if any(event["name"] == "intruders" and event["detail"].get("over") is True for event in run.events):
+        return Look([], [], [])
     before: dict[str, float] = {}
     signs, watched = [], []
     for event in run.events:
         detail = event["detail"]
         if event["name"] != "probe":
             continue
-        times = [time for time in detail.get("duration_ns") or [] if isinstance(time, (int, float)) and time > 0]
+        told = detail.get("cpu_ns") or detail.get("duration_ns") or []
+        times = [time for time in told if isinstance(time, (int, float)) and time > 0]
         work = str(detail.get("work"))
         if not times:
             continue

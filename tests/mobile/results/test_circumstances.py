@@ -51,18 +51,20 @@ def intruders(when: str, over: bool, share: float | None = 0.35, **more: Any) ->
 
 
 def test_other_processes_while_it_was_measured() -> None:
-    row = judged(intruders("before", False), intruders("during", True, steal=0.2))
-    assert row["reasons"] == [
-        "other processes took 35% of a core and other machines on this host 20% (apt 30%) while it ran"
-    ]
-    assert judged(intruders("during", True, conditions=None), conditions={"intruders": "ignore"})["reasons"] == []
-    assert judged(intruders("during", False))["reasons"] == []
+    line = "other processes took 35% of a core and other machines on this host 20% (apt 30%) while it ran"
+    seen = (intruders("before", False), intruders("during", True, steal=0.2))
+    row = judged(*seen)
+    assert (row["reasons"], row["warnings"]) == ([], [line])
+    assert judged(*seen, conditions={"intruders": "refuse"})["reasons"] == [line]
+    ignored = judged(*seen, conditions={"intruders": "ignore"})
+    assert (ignored["reasons"], ignored["warnings"]) == ([], [])
+    assert judged(intruders("during", False))["warnings"] == []
 
 
 def test_other_processes_that_were_seen_only_before() -> None:
     row = judged(intruders("before", True), intruders("during", False))
     assert (row["reasons"], row["warnings"]) == ([], ["other processes took 35% of a core (apt 30%) before it began"])
-    assert judged(intruders("before", True, None))["reasons"] == [
+    assert judged(intruders("before", True, None))["warnings"] == [
         "other processes took too much CPU (apt 30%) before it began"
     ]
 
