@@ -15,6 +15,7 @@ from mobile.provision.plan import explain, megabytes
 from mobile.provision.probe import DeviceProbe, probe
 from mobile.provision.reach import check_way
 from mobile.provision.runtime import DEFAULT_PYTHON, DeviceRuntime, read, runtime_for
+from mobile.provision.senses import check_energy, check_journal, check_meter, check_power, check_sensors
 
 if TYPE_CHECKING:
     from mobile.inventory import Device
@@ -125,8 +126,15 @@ class _Doctor:
             return
         self._seen.ok("agent", f"starts, Python {hello['device'].get('python', {}).get('version', 'unknown')}")
         check_runtimes(self._seen, hello["device"].get("runtimes") or [], self._device.name)
-        check_sensors(self._seen, hello.get("sensors") or [])
+        self._senses(hello)
         self._runs(runtime, agent)
+
+    def _senses(self, hello: dict[str, Any]) -> None:
+        sensors = hello.get("sensors") or []
+        check_sensors(self._seen, sensors)
+        check_meter(self._seen, self._device)
+        check_energy(self._seen, sensors, self._device.meter is not None)
+        check_power(self._seen, hello["device"])
 
     def _hello(self, runtime: DeviceRuntime, agent: str) -> dict[str, Any] | None:
         done = self._call(runtime, agent, "facts", "--root", self._device.replay or "/")
@@ -148,6 +156,7 @@ class _Doctor:
             self._seen.skipped("runs", "the agent there does not list them")
             return
         check_runs(self._seen, answer)
+        check_journal(self._seen, answer)
 
     def _call(self, runtime: DeviceRuntime, agent: str, *verb: str) -> Any:
         env = {"ORT_DISABLE_TELEMETRY": "1", **runtime.environment(), **dict(self._device.env)}
@@ -268,18 +277,6 @@ def check_runtimes(seen: Examination, runtimes: list[dict[str, Any]], name: str)
     if broken_numpy is not None or not any(entry.get("name") == "numpy" for entry in runtimes):
         why = explain(broken_numpy) if broken_numpy is not None else "is not installed"
         seen.problem("numpy", f"does not load: {why}" if broken_numpy is not None else why, _SETUP.format(name))
-
-
-def check_sensors(seen: Examination, sensors: list[dict[str, Any]]) -> None:
-    """Notes the sensors that are there and those that cannot be read."""
-    present = [str(sensor["name"]) for sensor in sensors if sensor.get("state") == "present"]
-    failed = [sensor for sensor in sensors if sensor.get("state") == "failed"]
-    if present:
-        seen.ok("sensors", f"{len(present)} can be read: {', '.join(present)}")
-    else:
-        seen.warning("sensors", "none can be read: temperature, power and clocks stay unknown")
-    for sensor in failed:
-        seen.warning("sensors", f"{sensor['name']}: {sensor.get('reason')}", "let the user read it, or do without it")
 
 
 def check_runs(seen: Examination, answer: dict[str, Any]) -> None:

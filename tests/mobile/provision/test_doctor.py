@@ -18,12 +18,12 @@ from mobile.provision.doctor import (
     check_python,
     check_runs,
     check_runtimes,
-    check_sensors,
     check_system,
     examine,
 )
 from mobile.provision.findings import Examination
 from mobile.provision.probe import parse
+from mobile.provision.senses import check_sensors
 from tests.support.cli import edgewise, edgewise_json
 from tests.support.sshd import Sshd, find_sshd, make_key
 
