@@ -1,0 +1,114 @@
+"""One request to the server for one part: coding, the wire, and what it cost."""
+
+import os
+import time
+from typing import TYPE_CHECKING, Any, Dict, List, NamedTuple, Optional
+
+from device_agents.split import codecs, wire
+from device_agents.split.frames import DTYPES, ITEM_BYTES, CodecError, count
+from device_agents.split.package import Package, Part, Placement
+from device_agents.split.wire import Wire, WireError, WireTensor
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    Values = Dict[str, NDArray[Any]]
+
+
+class Served(NamedTuple):
+    """What the server gave, and where the time went (ns, on our clock but for ``service_ns``, which is its own)."""
+
+    values: Dict[str, Any]
+    encode_ns: int
+    link_ns: int
+    decode_ns: int
+    service_ns: int
+    inference_ns: int
+    bytes_up: int
+    bytes_down: int
+
+
+class Coded(NamedTuple):
+    """Tensors ready to be sent, and what coding them took."""
+
+    tensors: List[WireTensor]
+    encode_ns: int
+
+
+def code(package: Package, placement: Placement, part: Part, values: "Values") -> Coded:
+    """The inputs of a server's part as they travel in this placement."""
+    began = time.monotonic_ns()
+    tensors = []
+    for name in part.inputs:
+        codec = placement.codec(name, up=True)
+        if codec == "raw":
+            tensors.append(wire.plain(name, values[name]))
+        else:
+            within = None if codecs.parse(codec).per_channel else package.ranges.get(name)
+            tensors.append(wire.coded(name, codecs.encode(values[name], codec, within), codec))
+    return Coded(tensors, time.monotonic_ns() - began)
+
+
+def serve(
+    connection: Wire, package: Package, placement: Placement, part: Part, coded: Coded, deadline_s: float
+) -> Served:
+    """The server's values for coded inputs, within ``deadline_s``. WireError with its kind when there are none."""
+    began = time.monotonic()
+    parameters = {"edgewise_package": package.id, "edgewise_deadline_ms": max(1, int(deadline_s * 1000))}
+    answer = connection.infer(
+        package.model_name(placement, part),
+        coded.tensors,
+        part.outputs,
+        deadline_s,
+        parameters,
+        request_id=os.urandom(12).hex(),
+    )
+    told = answer.parameters.get("edgewise_package")
+    if told is not None and told != package.id:
+        raise WireError("foreign", "the server answers for another package", sent=True)
+    decoding = time.monotonic_ns()
+    values = {name: _value(package, answer.tensors[name]) for name in part.outputs}
+    decode_ns = time.monotonic_ns() - decoding
+    if time.monotonic() - began > deadline_s:
+        raise WireError("late", "the answer came after its deadline", sent=True)
+    return Served(
+        values,
+        coded.encode_ns,
+        answer.send_ns + answer.wait_ns,
+        decode_ns,
+        _whole(answer.parameters.get("service_ns")),
+        _whole(answer.parameters.get("inference_ns")),
+        answer.sent_bytes,
+        answer.received_bytes,
+    )
+
+
+def _value(package: Package, tensor: WireTensor) -> Any:
+    """The array of an answered tensor; WireError when it is not what the package says."""
+    expected = package.values.get(tensor.name) or next((v for v in package.outputs if v.name == tensor.name), None)
+    try:
+        if tensor.codec:
+            limit = 1 << 30 if expected is None else _limit(expected.dtype, expected.shape)
+            array = codecs.decode(bytes(tensor.data), limit)
+        else:
+            array = wire.array_of(tensor)
+    except CodecError as error:
+        raise WireError("garbage", "{}: {}".format(tensor.name, error), sent=True) from error
+    if expected is not None and not _fits(expected.shape, array.shape):
+        words = "{} has shape {}, the package says {}".format(tensor.name, list(array.shape), list(expected.shape))
+        raise WireError("garbage", words, sent=True)
+    return array
+
+
+def _fits(expected: Any, shape: Any) -> bool:
+    return len(expected) == len(shape) and all(want in (-1, have) for want, have in zip(expected, shape))
+
+
+def _limit(dtype: str, shape: Any) -> int:
+    if any(dim < 0 for dim in shape):
+        return 1 << 30
+    return count(tuple(shape)) * ITEM_BYTES[DTYPES.index(dtype)]
+
+
+def _whole(value: Optional[Any]) -> int:
+    return int(value) if isinstance(value, (int, float)) and not isinstance(value, bool) and 0 <= value < 1e18 else 0
