@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from device_agents.calibration import calibrate_sign, counter_slope
 from mobile.results.integrate import NoEnergyError
+from mobile.results.measured import MAX_VALUE
 from mobile.results.run import Run
 from mobile.results.totals import Total
 from mobile.results.window import series
@@ -22,6 +23,8 @@ def contradiction(run: Run, battery: str = "battery") -> str | None:
     None also where the counter moved too little to say anything.
     """
     current, charge = series(run, "current." + battery), series(run, "charge." + battery)
+    if any(abs(value) > MAX_VALUE for value in [*current.values, *charge.values]):
+        return None  # no measurement at all: whoever integrates it says so
     slope = counter_slope([t / NS_PER_S for t in charge.t_ns], list(charge.values))
     if not current.values or not slope.current_a:
         return None

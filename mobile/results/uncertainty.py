@@ -24,6 +24,7 @@ MAX_OPEN_SHARE = 0.20  # the same with what a load that varies faster than it is
 NEEDED_MARGIN = 1.2  # the needed time follows from few readings, which know it roughly
 MAX_DELAY = 1.5  # updates: a reading is up to one old, and the mean of the one before
 LOAD = ("sampling", "gaps")  # parts that come of a varying load and not of the sensor alone
+MAX_NUMBER = 1e12  # above what any descriptor says
 _RECTANGLE = math.sqrt(3.0)  # half-width of a rectangular distribution over its standard deviation
 
 
@@ -63,7 +64,8 @@ def traits(sensors: Iterable[Mapping[str, Any]]) -> Traits:
     converter, so theirs may go the same way (GUM 5.2.2). The gain of the worst holds for all.
     """
     given = list(sensors)
-    accuracies = [sensor.get("accuracy") or {} for sensor in given]
+    told = [sensor.get("accuracy") for sensor in given]
+    accuracies: list[Mapping[str, Any]] = [accuracy if isinstance(accuracy, Mapping) else {} for accuracy in told]
     return Traits(
         max((number(sensor.get("period_s")) for sensor in given), default=0.0),
         math.hypot(*(number(sensor.get("resolution")) for sensor in given)),
@@ -196,5 +198,7 @@ def _stated(accuracy: Mapping[str, Any]) -> bool:
 
 
 def number(value: Any) -> float:
-    """A value of a descriptor that must be a finite number above 0; 0.0 for anything else."""
-    return float(value) if isinstance(value, (int, float)) and math.isfinite(value) and value > 0 else 0.0
+    """A value of a descriptor that must be a number above 0 of some device; 0.0 for anything else."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value < MAX_NUMBER:
+        return 0.0
+    return float(value)

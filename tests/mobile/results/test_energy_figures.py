@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import json
 import math
+from array import array
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from mobile.results.energy import energies, energy
 from mobile.results.figures import figures
@@ -20,6 +23,11 @@ BATTERY = sensor("power.battery", "power", period_s=1.0)
 CHARGE = sensor("charge.battery", "charge")
 VOLTAGE = sensor("voltage.battery", "voltage")
 PLUGGED = sensor("supply.external", "flag")
+JSON = (
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(max_size=9)
+)
+WILD = JSON | st.lists(JSON, max_size=3) | st.dictionaries(st.text(max_size=6), JSON, max_size=3)
+NAMES = ("power.VDD_IN", "energy.rapl.package-0", "charge.battery", "voltage.battery", "power.meter.x", "power.battery")
 MINUTES = [20 * MS] * 15_000  # 300 s
 ODD = [7 * MS + i % 3 * MS for i in range(700)]  # not in step with the sampler
 
@@ -249,3 +257,28 @@ def test_a_run_that_was_never_measured_has_the_reason_in_each_entry() -> None:
     run.phases.clear()
     run.events.clear()
     assert energy(run, None) == (None, "nothing was measured, or the runner does not tell when")
+
+
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(st.data())
+def test_whatever_an_agent_tells_gives_figures_or_reasons(data) -> None:
+    """Descriptors and values of a damaged or foreign stream, as the collector lets them through."""
+    keys = ("scope", "period_s", "resolution", "wraps_at", "accuracy", "note", "reason")
+    told = []
+    for name in data.draw(st.lists(st.sampled_from(NAMES), unique=True, max_size=4)):
+        told.append({"name": name, "quantity": name.split(".")[0], "state": "present"})
+        told[-1].update(data.draw(st.dictionaries(st.sampled_from(keys), WILD)))
+    count = data.draw(st.integers(0, 40))
+    run = simple_run(durations_ns=ODD, sensors=told)
+    stamps = st.integers(0, 10 * SECOND)
+    run.samples.t_ns = array("q", data.draw(st.lists(stamps, min_size=count, max_size=count)))
+    value = st.none() | st.floats(allow_nan=False, allow_infinity=False) | st.floats(-100, 100)
+    columns = {about["name"]: data.draw(st.lists(value, min_size=count, max_size=count)) for about in told}
+    run.samples.columns = columns
+    run.events = [{"t_ns": data.draw(WILD), "name": name, "detail": {}} for name in ("idle-started", "idle-done")]
+    run.environment["device"] = data.draw(WILD)
+    for entry in energies(run, data.draw(st.sampled_from([None, 0, 700]))):
+        assert (entry["missing"] is None) == ("total_j" in entry)
+        json.dumps(entry, allow_nan=False)
+    figure, missing = energy(run, 700)
+    assert (figure is None) == bool(missing)
