@@ -1,0 +1,84 @@
+"""What each codec makes of each value: bytes and error on real activations."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from device_agents.split.codecs import Range, available, decode, encode, parse
+from offload.model.values import Observed, Watcher
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+DEFAULT = ("raw", "fp16", "q8", "q8+zlib", "q4+zlib", "q2+zlib")
+LARGEST_BYTES = 64 << 20  # of a value: what is larger would not be sent
+
+
+@dataclass(frozen=True)
+class Coding:
+    """One codec on one value, over all samples: mean size of its frames and its error.
+
+    ``error``: root mean square of the difference, relative to that of the value (0: bit for bit).
+    """
+
+    codec: str
+    mean_bytes: float
+    error: float
+    samples: int
+
+
+def usable(codecs: Sequence[str]) -> tuple[list[str], list[str]]:
+    """(those of the codecs that work here, what is said about the others)."""
+    reasons = {name: available(name) for name in codecs}
+    return [name for name in codecs if reasons[name] is None], [
+        f"{name}: {why}" for name, why in reasons.items() if why
+    ]
+
+
+def measure(
+    watcher: Watcher,
+    samples: Iterable[Mapping[str, NDArray[Any]]],
+    observed: Mapping[str, Observed],
+    codecs: Sequence[str] = DEFAULT,
+) -> dict[str, list[Coding]]:
+    """The codings of each value that may cross, in the order of ``codecs``; values are quantised within the range that
+    was observed. What is no float has the raw ones only.
+    """
+    sums: dict[tuple[str, str], list[float]] = {}
+    for feeds in samples:
+        for name, array in watcher.run(feeds).items():
+            if name not in observed or array.nbytes > LARGEST_BYTES:
+                continue
+            for codec in _fitting(codecs, array):
+                total = sums.setdefault((name, codec), [0.0, 0.0, 0.0, 0.0])
+                _add(total, array, codec, observed[name])
+    found: dict[str, list[Coding]] = {name: [] for name in observed}
+    for name, codec in sorted(sums, key=lambda key: codecs.index(key[1])):
+        size, wrong, power, count = sums[name, codec]
+        error = (wrong / power) ** 0.5 if power else (0.0 if not wrong else float("inf"))
+        found[name].append(Coding(codec, size / count, error, int(count)))
+    return found
+
+
+def _fitting(codecs: Sequence[str], array: NDArray[Any]) -> list[str]:
+    if array.dtype.kind == "f":
+        return [name for name in codecs if not (parse(name).per_channel and array.ndim < 2)]
+    return [name for name in codecs if parse(name).base == "raw"]
+
+
+def _add(total: list[float], array: NDArray[Any], codec: str, seen: Observed) -> None:
+    import numpy as np
+
+    base = parse(codec)
+    within = None
+    if base.base.startswith("q"):
+        within = Range(seen.low, seen.high) if base.per_channel else Range((min(seen.low),), (max(seen.high),))
+    frame = encode(array, codec, within)
+    total[0] += array.nbytes if codec == "raw" else len(frame)  # raw travels as itself, without a frame
+    if base.base != "raw":
+        difference = decode(frame).astype(np.float64) - array
+        total[1] += float(np.nansum(difference * difference))
+        total[2] += float(np.nansum(array.astype(np.float64) ** 2))
+    total[3] += 1
