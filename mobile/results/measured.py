@@ -172,8 +172,10 @@ def _charge(run: Run, total: Total, about: Traits, window: Window) -> tuple[Seri
 def _refuse_still(run: Run, total: Total, window: Window, step_j: float) -> None:
     """NoEnergyError for a charge counter that did not move: its step is too coarse for the window."""
     battery = total.sensors[0]["name"].replace("charge.", "power.", 1)
-    powers = inside(series(run, battery), window).values
-    mean_w = abs(sum(powers) / len(powers)) if powers else step_j / window.duration_s
+    known = series(run, battery)
+    powers = inside(known, window).values or known.values[-1:]  # a gauge may have told nothing within the window
+    known_w = abs(sum(powers) / len(powers)) if powers else 0.0
+    mean_w = known_w or step_j / window.duration_s
     open_j = uncertainty.COVERAGE_FACTOR * step_j * math.sqrt(2 / 6)  # of the step, and of an update that takes as long
     needed_s = uncertainty.NEEDED_MARGIN * open_j / (uncertainty.MAX_SHARE * mean_w)
     raise NoEnergyError(
