@@ -63,7 +63,7 @@ class Book:
     def entries(self) -> List[Entry]:
         """The settings that are, or may be, changed; in the order in which they were."""
         entries = self._document.get("entries")
-        return entries if isinstance(entries, list) else []
+        return [entry for entry in entries if isinstance(entry, dict)] if isinstance(entries, list) else []
 
     @property
     def root(self) -> str:
@@ -120,7 +120,6 @@ class Book:
         return [
             {"what": entry.get("what"), "was": entry.get("was"), "now": entry.get("now"), "held": held, "age_s": age}
             for entry in self.entries
-            if isinstance(entry, dict)
         ]
 
 

@@ -21,6 +21,10 @@ class KnobError(RuntimeError):
     """A setting cannot be read or set; the text says why."""
 
 
+class NotThere(KnobError):
+    """The device does not have the setting."""
+
+
 class PutBack(NamedTuple):
     """What became of an entry: ``keep`` is True when it must be tried again."""
 
@@ -193,7 +197,13 @@ class SustainedKnob(Knob):
         """Nothing, once `cmd power` has taken it. It says "Failed to set" on phones that do not have the mode."""
         ended = _call([self.entry["program"], "power", "set-fixed-performance-mode-enabled", value], self._held_fds)
         if ended.code != 0 or b"Failed" in ended.stdout + ended.stderr or b"Unknown" in ended.stdout + ended.stderr:
-            raise KnobError("the phone has no fixed performance mode" + _said(ended))
+            raise NotThere("the phone has no fixed performance mode" + _said(ended))
+
+    def _put_back(self, same_boot: Optional[bool], save: Callable[[], None]) -> PutBack:
+        try:
+            return super()._put_back(same_boot, save)
+        except NotThere as error:
+            return PutBack(self.what, self.was, True, str(error))
 
 
 KINDS: Dict[str, Type[Knob]] = {"file": FileKnob, "nvpmodel": ModeKnob, "fixed-performance": SustainedKnob}

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+from mobile.benchmark.conditions import Series
 from mobile.benchmark.fleet import Line
 from mobile.benchmark.models import Model
 from mobile.benchmark.options import BenchOptions
@@ -53,6 +54,7 @@ class DeviceWork:
         self._device = device
         self._slots = slots
         self._terms = terms
+        self._series = Series()
 
     def run(self, line: Line[Progress | Numbered]) -> None:
         """Nothing, once the outcome of every slot is told. When the device cannot be reached, each one is a failure."""
@@ -93,17 +95,17 @@ class DeviceWork:
         self._tell(line, slot, "push")
 
         def on_record(record: dict[str, Any]) -> None:
+            self._series.hear(record)
             state = state_of(record)
             if state is not None:
                 self._tell(line, slot, state, record)
 
-        plan = new_plan(slot.model, slot.options)
+        options = replace(slot.options, conditions=self._series.next(slot.options.conditions))
+        plan = new_plan(slot.model, options)
         started = self._terms.started
         started.add([self._started(slot, plan, detached=False)])
         try:
-            run = session.run(
-                slot.model, slot.options, Deadline.never(), on_record, keep=self._terms.store.add, plan=plan
-            )
+            run = session.run(slot.model, options, Deadline.never(), on_record, keep=self._terms.store.add, plan=plan)
         except LinkLost:
             raise  # still to be collected
         except BaseException:

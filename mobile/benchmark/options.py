@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from mobile.benchmark.conditions import ConditionOptions
 from mobile.errors import UsageError
 
 RUNNER_OF_FORMAT = {"onnx": "ort", "tflite": "litert"}
@@ -42,6 +43,7 @@ class BenchOptions:
     command: tuple[str, ...] = ()
     command_preset: str | None = None
     task: str = "bench"
+    conditions: ConditionOptions = field(default_factory=ConditionOptions)
 
     def __post_init__(self) -> None:
         """Nothing, or UsageError that names the option."""
@@ -94,4 +96,5 @@ class BenchOptions:
             load_timeout_s=self.load_timeout_s,
             hang_timeout_s=self.hang_timeout_s,
             command=command,
+            **self.conditions.agent_fields(),
         ).to_json()

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 OVER = ("finished", "crashed")
 CRASHED = "crashed"
+STOPPED_BY_GUARD = ("overheated", "no-temperature")  # what was measured until then is worth keeping
 
 
 @dataclass(frozen=True)
@@ -114,9 +115,11 @@ def collector_of(remote: RemoteRun, device: Device) -> Collector:
 def checked(run: Run, remote: RemoteRun, device: str) -> Run:
     """The run when it measured anything, also when it was cut or stopped: it is then invalid and says why.
 
-    RunFailure when it ended in a failure record, or was cut before anything was measured.
+    RunFailure when it ended in a failure record (other than the thermal guard's), or before anything was measured.
     """
     if run.failure is not None:
+        if run.failure["code"] in STOPPED_BY_GUARD and len(run.phase("measure")):
+            return run
         raise RunFailure(run.failure["code"], run.failure["message"], run.failure["hint"])
     if run.done is not None:
         return run

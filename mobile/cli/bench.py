@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from mobile.cli.conditions import condition_options, conditions
 from mobile.cli.output import json_option, open_inventory, open_store
 from mobile.cli.parsing import bindings, cpu_list, number_list, scales, text_list
 from mobile.cli.results import exit_code, show
@@ -53,6 +54,7 @@ if TYPE_CHECKING:
 @click.option(
     "--preset", type=click.Choice(["benchmark_model", "trtexec"]), help="For --runner command: known program."
 )
+@condition_options
 @click.option("--detach", is_flag=True, help="Start the runs, print their ids, and leave; `attach` collects them.")
 @click.option("--resume", is_flag=True, help="Measure what the last such command, cut or failed, has not stored.")
 @click.option(
@@ -131,4 +133,5 @@ def _options(asked: dict[str, Any]) -> BenchOptions:
         repeat=asked["repeat"],
         command=tuple(shlex.split(command_line)) if command_line else (),
         command_preset=preset,
+        conditions=conditions(asked),
     )

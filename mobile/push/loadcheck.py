@@ -37,6 +37,7 @@ NOT_ASKED = LoadCheck(SKIPPED, "not asked for")
 
 def load_check(session: DeviceSession, model: Model, deadline: Deadline) -> LoadCheck:
     """The outcome. TransportError when the device is lost meanwhile."""
+    from mobile.benchmark.conditions import ConditionOptions
     from mobile.benchmark.options import BenchOptions
 
     options = BenchOptions(
@@ -47,6 +48,7 @@ def load_check(session: DeviceSession, model: Model, deadline: Deadline) -> Load
         max_duration_s=LIMIT_S,
         load_timeout_s=LIMIT_S,
         hang_timeout_s=LIMIT_S,
+        conditions=ConditionOptions(idle_s=0.0, probe=False, intruders="ignore"),  # nothing is measured here
     )
     try:
         session.run(model, options, deadline, lambda record: None)
