@@ -19,6 +19,9 @@ FOLDER = supply.FOLDER
 SCOPE = "battery terminal"
 PHONE_NAMES = ("battery", "bms")
 LAPTOP_SIGN = "sign and magnitude are the driver's; while a charger is plugged in this is not consumption"
+# No file tells how often a gauge has a new current. Those of phones average over 0.1 s to several seconds and renew
+# their value about once in one: a window with less than ten of these says little, and a change shows that late.
+GAUGE_PERIOD_S = 1.0
 CHARGE_NOTE = "the charge that is left, in the gauge's own steps; how large they are shows when it moves"
 
 batteries = supply.batteries
@@ -130,8 +133,8 @@ def _add_phone(findings: Findings, root: str, battery: str, path: str) -> None:
 
 def _add_current(findings: Findings, root: str, battery: str, path: str) -> None:
     source = os.path.join(path, "current_now")
-    current = descriptor("current." + battery, "current", SCOPE, source)
-    power = descriptor("power." + battery, "power", SCOPE, source)
+    current = descriptor("current." + battery, "current", SCOPE, source, period_s=GAUGE_PERIOD_S)
+    power = descriptor("power." + battery, "power", SCOPE, source, period_s=GAUGE_PERIOD_S)
     try:
         raw = read_number(source)
     except SensorError as error:
@@ -155,7 +158,7 @@ def _add_current(findings: Findings, root: str, battery: str, path: str) -> None
 
 def _add_power(findings: Findings, battery: str, path: str, factor_a: float, note: str) -> None:
     sources = [os.path.join(path, name) for name in ("voltage_now", "current_now")]
-    about = descriptor("power." + battery, "power", SCOPE, sources[1], note=note)
+    about = descriptor("power." + battery, "power", SCOPE, sources[1], period_s=GAUGE_PERIOD_S, note=note)
 
     def watts(numbers: List[int]) -> float:
         try:
