@@ -15,7 +15,7 @@ from device_agents.records import decode
 from mobile.benchmark.agent import DeviceAgent, names, owner
 from mobile.benchmark.follow import RECONNECT_S, Follower, Interrupted, OnRecord, Patience
 from mobile.benchmark.lines import LineReader
-from mobile.benchmark.metering import metering
+from mobile.benchmark.metering import metered_idle_s, metering
 from mobile.benchmark.models import Model
 from mobile.benchmark.options import BenchOptions
 from mobile.benchmark.remote_run import RemoteRun, checked, collector_of
@@ -241,6 +241,7 @@ class DeviceSession:
         spec["python_path"] = [*self.agent.runtime(deadline).python_path]
         spec["slow_down"] = self.device.slow_down
         spec["root"] = self.device.replay or "/"
+        spec["idle_s"] = metered_idle_s(self.device, spec["idle_s"])
         return spec
 
     def _order(self, remotes: Sequence[RemoteRun], purpose: str, grace_s: float | None) -> dict[str, Any]:

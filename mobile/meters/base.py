@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 WALL = "wall (with the losses of the power supply)"
+PERIOD_S = 1.0  # plugs have a new value about once a second
 HIGHEST_W = 1e6  # no device of an inventory takes a megawatt: a larger number is damage
 
 
@@ -32,7 +33,7 @@ class Info:
     name: str
     kind: str
     scope: str
-    period_s: float = 1.0
+    period_s: float = PERIOD_S
     resolution_w: float | None = None
     offset_w: float | None = None
     gain: float | None = None

@@ -6,15 +6,13 @@ import os
 from typing import TYPE_CHECKING
 
 from mobile.errors import ConfigError
-from mobile.meters.base import WALL, Info, Meter
+from mobile.meters.base import PERIOD_S, WALL, Info, Meter
 from mobile.meters.command import CommandMeter, StreamMeter
 from mobile.meters.http import MeterHttp
 from mobile.meters.plugs import ASSUMED, GAIN, OFFSET_W, Shelly, Tasmota
 
 if TYPE_CHECKING:
     from mobile.inventory.models import Meter as MeterFields
-
-PERIOD_S = 1.0  # plugs have a new value about once a second
 
 
 def open_meter(fields: MeterFields) -> Meter:

@@ -11,6 +11,7 @@ from dataclasses import asdict, replace
 import pytest
 
 from mobile.benchmark import BenchOptions, attach, bench
+from mobile.benchmark.conditions import ConditionOptions
 from mobile.benchmark.metering import NOT_FOLLOWED
 from mobile.benchmark.orchestrate import Manner
 from mobile.inventory.models import Device
@@ -220,6 +221,7 @@ def run_on(board, tmp_path, **options):
     inventory = Inventory({board.name: board}, {})
     store = RunStore(tmp_path / "runs.sqlite3")
     asked = BenchOptions(runner="null", duration_s=1.2, warmup_duration_s=0.0, warmup_count=1, min_count=1)
+    asked = replace(asked, conditions=ConditionOptions(idle_s=0.5))
     manner = options.pop("manner", None)
     result = bench(
         [], on=[board.name], options=replace(asked, **options), inventory=inventory, store=store, manner=manner
@@ -239,7 +241,7 @@ def test_a_benchmark_is_metered_from_end_to_end(tmp_path):
     run = store.get(result.runs[0].id)
     assert run.meter is not None
     assert set(run.meter.power_w) - {None} == {6.5}
-    assert {"warmup-done", "measured"} <= set(run.meter.marks)
+    assert set(run.meter.marks) == {"idle-started", "idle-done", "warmup-done", "measured"}
     assert run.meter.t_ns[0] < run.meter.marks["warmup-done"] < run.meter.marks["measured"] < run.meter.t_ns[-1]
     figure = figures(run)["energy_all"][0]
     assert figure["scope"] == "board input (a test)"
@@ -247,6 +249,16 @@ def test_a_benchmark_is_metered_from_end_to_end(tmp_path):
         assert figure["mean_power_w"] == pytest.approx(6.5)
     else:
         assert "gave no value for" in figure["missing"]
+
+
+def test_a_device_with_a_meter_idles_before_its_run_for_ten_readings_unless_told_otherwise(tmp_path):
+    from mobile.benchmark.metering import metered_idle_s
+
+    plug = device(tmp_path, kind="shelly", url="http://192.0.2.1")
+    fast = device(tmp_path, kind="command", argv=("m",), period_s=0.02)
+    assert [metered_idle_s(board, None) for board in (plug, fast)] == [10.0, 1.0]
+    assert metered_idle_s(plug, 0.0) == 0.0
+    assert metered_idle_s(Device.model_validate({"name": "b", "transport": "local"}), None) is None
 
 
 def test_a_plug_that_is_gone_leaves_the_run_as_it_is_with_the_reason(tmp_path):
