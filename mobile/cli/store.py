@@ -7,10 +7,13 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from mobile.cli.output import json_option, open_inventory, plain_table, print_json
+from mobile.errors import AgentError
 
 if TYPE_CHECKING:
     from mobile.deadline import Deadline
+    from mobile.inventory import Device
     from mobile.push import DeviceStore
+    from mobile.transports.base import Transport
 
 LIMIT_S = 300.0
 
@@ -40,6 +43,8 @@ def command(ctx: click.Context, name: str, action: str, keep: int | None, everyt
     transport = open_transport(device)
     try:
         store, deadline = DeviceStore(transport, device.workdir), Deadline(LIMIT_S)
+        if everything:
+            _put_settings_back(device, transport, store, deadline)
         if action == "list":
             document = _list(store, deadline)
         else:
@@ -81,6 +86,20 @@ def _prune(store: DeviceStore, deadline: Deadline, keep: int, everything: bool) 
     spared = kept_addresses(in_use(store, deadline=deadline), keep)
     freed_bytes = store.prune(deadline=deadline, keep=spared, incoming=True)
     return {"freed_bytes": freed_bytes, "kept": sorted({file.address for file in store.stored(deadline=deadline)})}
+
+
+def _put_settings_back(device: Device, transport: Transport, store: DeviceStore, deadline: Deadline) -> None:
+    """Nothing, once the settings that a run was cut with are put back: their journal is about to go."""
+    from mobile.benchmark.agent import DeviceAgent
+
+    open_books = ["sh", "-c", 'ls "$1"/*.json', "sh", f"{store.folder(deadline)}/journal"]
+    if transport.run(open_books, deadline=deadline).exit_code == 0:
+        left = DeviceAgent(device, transport, store).ask("runs", deadline=deadline).get("journal") or []
+        for entry in left:
+            raise AgentError(
+                f"{device.name}: {entry.get('what')} is not as it was found ({entry.get('was')})",
+                hint=f"`edgewise doctor {device.name}` says why; nothing was removed",
+            )
 
 
 def _show(document: dict[str, Any]) -> None:

@@ -8,6 +8,7 @@
     WORKDIR/incoming/<sha256>.<owner>                           a push under way
     WORKDIR/incoming/<sha256>.part                              one that was cut, to be gone on with
     WORKDIR/current/<name>                                      a link to the model in use, see mobile.push.current
+    WORKDIR/journal/                                            settings that a run holds, see device_agents.conditions
 
 Names in the store never change their content, so a file that is there with the right size is taken for whole: it was
 hashed on the device before it got its name.
@@ -29,7 +30,7 @@ from mobile.push.transfer import Pushed, Transfer
 from mobile.transports.base import Progress, Transport
 
 PATIENCE_S = 60.0  # for a link that broke under a push to come back
-OWNED = ("store", "agents", "incoming", "runs", "runtimes", "current", "runtime.json")
+OWNED = ("store", "agents", "incoming", "runs", "runtimes", "current", "runtime.json", "journal")
 
 
 @dataclass(frozen=True)
