@@ -6,7 +6,7 @@ from device_agents.conditions.terms import Terms
 from device_agents.failures import AgentFailure
 from device_agents.records import SCHEMA, SCHEMA_MAJOR
 
-TASKS = ("bench", "evaluate")
+TASKS = ("bench", "evaluate", "profile")  # profile: bench, and what each node takes
 RUNNERS = ("ort", "litert", "command", "null")
 INPUT_KINDS = ("random", "npz")
 
@@ -105,6 +105,8 @@ def _check(spec: AgentSpec) -> None:
             _number("cpus", value, 0, whole=True)
     if spec.runner in ("ort", "litert") and not spec.model_path:
         raise AgentFailure("bad-spec", "runner {!r} needs model_path".format(spec.runner))
+    if spec.task == "profile" and spec.runner != "ort":
+        raise AgentFailure("bad-spec", "task 'profile' is for the runner 'ort' alone, not {!r}".format(spec.runner))
     _check_inputs(spec.inputs)
     _check_environment(spec)
 

@@ -100,11 +100,14 @@ class OrtRunner(Runner):
         self._errors: Tuple[Any, ...] = ()
 
     def start(self, spec: AgentSpec) -> None:
-        """Nothing, once onnxruntime is imported and, for a provider other than the CPU, its share is known."""
+        """Nothing, once onnxruntime is imported and, for a provider other than the CPU, its share is known.
+
+        For the task "profile" also what each node takes.
+        """
         self._ort = import_onnxruntime()
         self._errors = ort_errors.ort_exceptions()
         provider = provider_name(spec.provider, self._ort.get_available_providers())
-        if provider != CPU:
+        if provider != CPU or spec.task == "profile":
             from device_agents.runners.ort_nodes import node_share_elsewhere
 
             self._node_share = node_share_elsewhere(spec)
@@ -125,6 +128,7 @@ class OrtRunner(Runner):
             "node_share": share.get("nodes"),
             "node_time_share": share.get("time"),
             "node_share_error": share.get("error"),
+            **({"node_times": share.get("times")} if spec.task == "profile" else {}),
             "inputs": self.inputs(),
             "outputs": describe(self._session.get_outputs()),
             "model_bytes": os.path.getsize(path),

@@ -1,7 +1,8 @@
 """Which provider really ran a model's nodes: onnxruntime falls back to the CPU node by node and says nothing.
 
 Profiling names the provider of every node that ran. It is done in a process of its own, before the model is loaded for
-the measurement: the measured process (its memory, its first inference, a GPU's warm caches) knows nothing of it.
+the measurement: the measured process (its memory, its first inference, a GPU's warm caches) knows nothing of it. For
+the task "profile" the same process also tells what each node takes.
 """
 
 import json
@@ -9,14 +10,19 @@ import os
 import subprocess
 import sys
 import tempfile
-from typing import Any, Dict, List, Sequence
+import time
+from typing import Any, Dict, Iterable, List, Sequence
 
 from device_agents.failures import AgentFailure
 from device_agents.inputs import bind_shapes, make_feed
 from device_agents.lifeline import die_with_parent
 from device_agents.npz import data_shapes, read_npz
 from device_agents.runners import ort, ort_errors
+from device_agents.runners.ort_times import events_of, node_times
 from device_agents.spec import AgentSpec
+
+WARM_RUNS = 2  # of a profile of nodes
+FEWEST_RUNS, MOST_RUNS, PROFILE_S = 3, 30, 2.0
 
 
 def node_share_elsewhere(spec: AgentSpec) -> Dict[str, Any]:
@@ -56,7 +62,11 @@ def main(argv: Sequence[str]) -> int:
 
 
 def profile(spec: AgentSpec) -> Dict[str, Any]:
-    """The shares of one profiled inference (the second, so that what is built at the first does not count as time)."""
+    """The shares of one profiled inference (the second, so that what is built at the first does not count as time).
+
+    For the task "profile" there are more inferences, and ``times`` has [name, operator, provider, seconds, runs] of
+    each node, in the order in which they ran.
+    """
     onnxruntime = ort.import_onnxruntime()
     provider = ort.provider_name(spec.provider, onnxruntime.get_available_providers())
     with tempfile.TemporaryDirectory(prefix="edgewise-") as folder:
@@ -73,13 +83,35 @@ def profile(spec: AgentSpec) -> Dict[str, Any]:
         try:
             session.run(None, feed)
             session.run(None, feed)
+            if spec.task == "profile":
+                _more_runs(session, feed)
         except ort_errors.ort_exceptions() as error:
             raise ort_errors.run_failure(error, binding.shapes) from error
-        with open(session.end_profiling(), encoding="utf-8") as file:
-            return shares(json.load(file))
+        file = session.end_profiling()
+        if spec.task == "profile":
+            return {**_shares_of(file), "times": _times_of(file)}
+        return _shares_of(file)
 
 
-def shares(events: List[Dict[str, Any]]) -> Dict[str, Any]:
+def _more_runs(session: Any, feed: Dict[str, Any]) -> None:
+    end_s = time.monotonic() + PROFILE_S
+    for number in range(MOST_RUNS):
+        if number >= FEWEST_RUNS and time.monotonic() >= end_s:
+            return
+        session.run(None, feed)
+
+
+def _shares_of(path: str) -> Dict[str, Any]:
+    with open(path, encoding="utf-8", errors="replace") as file:
+        return shares(events_of(file))
+
+
+def _times_of(path: str) -> List[List[Any]]:
+    with open(path, encoding="utf-8", errors="replace") as file:
+        return [list(node) for node in node_times(events_of(file), skip_runs=WARM_RUNS)]
+
+
+def shares(events: Iterable[Dict[str, Any]]) -> Dict[str, Any]:
     """Shares by provider, of the nodes and of their time, from the events of an onnxruntime profile.
 
     A subgraph that a provider compiled into one node counts as one node; the share of the time is beside it for that.

@@ -260,7 +260,7 @@ def same_model(profiles: Sequence[Profile], sha256: str, pieces: Sequence[str]) 
     for profile in profiles:
         if profile.model_sha256 != sha256:
             raise InputError(
-                f"the profile of {profile.place.name} is of another model, {profile.model} ({profile.model_sha256[:12]})",
+                f"the profile of {profile.place.name} is of another model, {profile.model}",
                 f"`edgewise profile FILE --on {profile.place.name}` measures this one.",
             )
         if [piece.name for piece in profile.pieces] != list(pieces):
