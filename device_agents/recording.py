@@ -17,7 +17,7 @@ from device_agents.sensors import SensorError, find_sensors
 from device_agents.sensors.base import Descriptor, Sensor
 from device_agents.sensors.files import MAX_TEXT_BYTES, folder, natural, observe, under
 from device_agents.sensors.lines import LineProgram
-from device_agents.sensors.programs import LIMIT_BYTES, LIMIT_S, call_program
+from device_agents.sensors.programs import LIMIT_BYTES, LIMIT_S, call_program, find_program
 
 SCHEMA = "1.0"
 PASSES = 6
@@ -257,7 +257,7 @@ class Recorder:
             "folders": list(self._listed),
             "links": dict(sorted(self._places.links.items(), key=lambda item: natural(item[0]))),
             "programs": [self._program(call, runs) for call, runs in list(self._runs.items())],
-            "looked_for": sorted(self._looked_for),
+            "looked_for": {name: self._found(name) for name in sorted(self._looked_for)},
             "facts": self._facts,
             "sensors": self._sensors,
             "readings": dict(self._readings),
@@ -276,6 +276,10 @@ class Recorder:
             **redacted,
             "redacted": dict(sorted(redactor.counts.items())),
         }
+
+    def _found(self, name: str) -> Optional[str]:
+        path = find_program(self._root, name)
+        return None if path is None else self._places.virtual(path)
 
     def _program(self, call: Tuple[str, ...], runs: List[Entry]) -> Entry:
         path = self._places.virtual(call[0])

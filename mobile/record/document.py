@@ -37,6 +37,7 @@ def _fits(name: str) -> bool:
 
 DevicePath = Annotated[str, AfterValidator(_is_path)]
 FileName = Annotated[str, AfterValidator(_is_name)]
+ProgramName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._+-]{0,63}$")]
 Seconds = Annotated[float, Field(ge=0, le=86_400, allow_inf_nan=False)]
 
 
@@ -90,7 +91,7 @@ class ProgramRun(_Part):
 class RecordedProgram(_Part):
     """A program with one set of arguments, and its runs in turn."""
 
-    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._+-]{0,63}$")]
+    name: ProgramName
     path: DevicePath
     arguments: tuple[Annotated[str, Field(max_length=4096)], ...] = Field(default=(), max_length=64)
     runs: tuple[ProgramRun, ...] = Field(min_length=1, max_length=256)
@@ -110,7 +111,7 @@ class Recording(_Part):
         default={}, max_length=MAX_FILES
     )
     programs: tuple[RecordedProgram, ...] = Field(default=(), max_length=1024)
-    looked_for: tuple[str, ...] = Field(default=(), max_length=1024)
+    looked_for: dict[ProgramName, DevicePath | None] = Field(default={}, max_length=1024)
     facts: dict[str, Any] = {}
     sensors: tuple[dict[str, Any], ...] = Field(default=(), max_length=MAX_FILES)
     readings: dict[str, Any] = {}

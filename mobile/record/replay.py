@@ -132,11 +132,12 @@ class _Builder:
             self.notes.append(note)
 
     def _programs(self) -> None:
-        by_path: dict[str, list[int]] = {}
+        # Those that were found and never run are there too: whether a board has a program decides what readers do.
+        found = [(name, path) for name, path in self._recording.looked_for.items() if path is not None]
+        by_path: dict[str, list[int]] = {_program_path(name, path): [] for name, path in found}
         programs = self._recording.programs
         for index, program in enumerate(programs):
-            known = posixpath.dirname(program.path) in PROGRAM_FOLDERS
-            by_path.setdefault(program.path if known else f"/usr/bin/{program.name}", []).append(index)
+            by_path.setdefault(_program_path(program.name, program.path), []).append(index)
         for path, indexes in by_path.items():
             for name, text in program_files(path, [programs[index] for index in indexes]).items():
                 if self._place(name):
@@ -178,6 +179,15 @@ class _Builder:
                 waiting += self._links[at].split("/")[:0:-1]
                 at = ""
         return at or "/"
+
+
+def _program_path(name: str, path: str) -> str:
+    """Where a program goes: where it was, if that is a place in which the agent looks below a root.
+
+    Under its name, which was checked: it becomes a part of the script's text.
+    """
+    folder = posixpath.dirname(path)
+    return f"{folder if folder in PROGRAM_FOLDERS else '/usr/bin'}/{name}"
 
 
 def _leads_to(path: str, target: str) -> str:

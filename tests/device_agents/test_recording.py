@@ -92,7 +92,8 @@ def test_a_program_is_run_in_each_pass_with_its_exit_code_and_both_its_outputs(t
     run = program["runs"][0]
     assert (run["exit"], run["stdout"], run["stderr"], run["late"]) == (0, "Virtual Phone\n", "warned\n", False)
     assert run["took_s"] > 0
-    assert "vcgencmd" in document["looked_for"]
+    assert document["looked_for"]["vcgencmd"] is None
+    assert document["looked_for"]["getprop"] == "/usr/bin/getprop"
 
 
 def test_serials_in_the_files_do_not_leave_the_board(tmp_path):

@@ -173,6 +173,31 @@ def test_a_program_answers_by_its_arguments_in_turn_with_exit_code_and_complaint
         run_program([path, "codec_enabled"])
 
 
+def test_nothing_of_a_recording_is_run_by_the_script_of_a_program(tmp_path):
+    document = record_tree(make_tree(tmp_path / "board", {f"{ZONE}/type": "cpu"}))
+    planted = tmp_path / "planted"
+    evil = f"x; touch {planted}; $(touch {planted}) `touch {planted}` '; touch {planted} #"
+    run = {"exit": 0, "stdout": evil, "stderr": evil, "error": None, "took_s": 0.0}
+    slashless = evil.replace("/", "_")
+    document["programs"] = [
+        {"name": "p", "path": f"/usr/bin/{slashless}", "arguments": [evil, f"\n touch {planted}\n"], "runs": [run]}
+    ]
+    document["looked_for"] = {"q": f"/usr/bin/{slashless}"}
+    replayed = replay(recording_of(document, "a test"), tmp_path / "replayed")
+    assert sorted(os.listdir(replayed.root / "usr/bin")) == ["p", "q"]
+    for arguments in ([evil, f"\n touch {planted}\n"], [evil], []):
+        for name in ("p", "q"):
+            subprocess.run([replayed.root / "usr/bin" / name, *arguments], capture_output=True, timeout=20)
+    said = subprocess.run([replayed.root / "usr/bin/p", evil, f"\n touch {planted}\n"], capture_output=True, text=True)
+    assert said.stdout == evil
+    assert not planted.exists()
+    for member, entry in (("programs", {"name": evil, "path": "/usr/bin/p", "runs": [run]}),):
+        with pytest.raises(InputError):
+            recording_of({**document, member: [entry]}, "a test")
+    with pytest.raises(InputError):
+        recording_of({**document, "looked_for": {evil: "/usr/bin/p"}}, "a test")
+
+
 def test_a_program_answers_also_where_its_tree_may_not_be_written(tmp_path):
     document = record_tree(make_tree(tmp_path / "board", {f"{ZONE}/type": "cpu"}))
     run = {"exit": 0, "stdout": "x\n", "stderr": "", "took_s": 0.0}
