@@ -178,7 +178,7 @@ def test_nothing_of_a_recording_is_run_by_the_script_of_a_program(tmp_path):
     planted = tmp_path / "planted"
     evil = f"x; touch {planted}; $(touch {planted}) `touch {planted}` '; touch {planted} #"
     run = {"exit": 0, "stdout": evil, "stderr": evil, "error": None, "took_s": 0.0}
-    slashless = evil.replace("/", "_")
+    slashless = 'x"; touch y; $(touch y) `touch y` #'
     document["programs"] = [
         {"name": "p", "path": f"/usr/bin/{slashless}", "arguments": [evil, f"\n touch {planted}\n"], "runs": [run]}
     ]
