@@ -12,11 +12,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from device_agents.split.frames import CodecError
 from device_agents.split.package import Package
 from exporters.data import read_samples
 from exporters.generate import generate
 from exporters.runtime import Session
-from mobile.errors import ExportError, InputError
+from mobile.errors import ExportError, InputError, UsageError
 from mobile.formats import index
 from offload.costs.build import CodecTimes, costs_from_profiles
 from offload.costs.profile import Profile, same_model
@@ -105,7 +106,7 @@ class Planner:
         same_model([request.device, request.server], found.sha256, names)
         with Watcher(self._model, self.graph, str(request.model)) as watcher:
             self._observed: dict[str, Observed] = observe(watcher, self._samples)
-            codecs, missing = usable(request.codecs)
+            codecs, missing = _usable(request.codecs)
             self._codings = measure(watcher, self._samples[:MEASURED_SAMPLES], self._observed, codecs)
         self._notes += [f"not used: {line}" for line in missing]
         self._codecs = tuple(codecs)
@@ -245,6 +246,13 @@ def without(costs: Costs, banned: Iterable[tuple[str, str]]) -> Costs:
         for value in costs.values
     )
     return replace(costs, values=values)
+
+
+def _usable(codecs: Sequence[str]) -> tuple[list[str], list[str]]:
+    try:
+        return usable(codecs)
+    except CodecError as error:
+        raise UsageError(str(error), "Such as raw, fp16, q8, q4.c, q8+zlib, q4+zstd.") from error
 
 
 def _coded(plan: Plan, name: str) -> set[tuple[str, str]]:

@@ -26,9 +26,11 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "rollback": ("mobile.cli.rollback", "Go back to the version of a model that was in use before."),
     "store": ("mobile.cli.store", "What edgewise stored on a device: list it, or free its space."),
     "bench": ("mobile.cli.bench", "Measure models on devices."),
+    "serve": ("mobile.cli.serve", "Serve the server's parts of split packages."),
     "attach": ("mobile.cli.attach", "Come back to runs that devices measure on their own, and store them."),
     "runs": ("mobile.cli.runs", "The stored runs, newest first."),
     "report": ("mobile.cli.report", "Figures of stored runs, as a table or as data."),
+    "split": ("mobile.cli.split", "Place a model's layers on a device and a server, and run it split."),
     "completion": ("mobile.cli.completion", "Print the shell's completion script."),
 }
 

@@ -44,6 +44,36 @@ def scales(ctx: click.Context, param: click.Parameter, value: Iterable[str]) -> 
     return {name: _factor(number) for name, number in map(_pair, value)}
 
 
+def rate(ctx: click.Context, param: click.Parameter, value: str | None) -> float | None:
+    """Bits per second of a rate such as "20Mbit/s"; None when the option was not given."""
+    from mobile.inventory.units import rate_bps
+
+    if value is None:
+        return None
+    try:
+        return rate_bps(value)
+    except ValueError as error:
+        raise click.BadParameter(f"{value!r}: {error}") from error
+
+
+def seconds(ctx: click.Context, param: click.Parameter, value: str | None) -> float | None:
+    """Seconds of a time such as "20ms", "1.5s" or "0.02"; None when the option was not given."""
+    if value is None:
+        return None
+    number, scale = value, 1.0
+    for suffix, factor in (("ms", 1e-3), ("us", 1e-6), ("s", 1.0)):
+        if value.endswith(suffix):
+            number, scale = value.removesuffix(suffix), factor
+            break
+    try:
+        found = float(number) * scale
+    except ValueError:
+        found = -1.0
+    if not 0 <= found < 1e6:
+        raise click.BadParameter(f"{value!r} is no time such as 20ms")
+    return found
+
+
 def _items(value: str) -> list[str]:
     items = [item.strip() for item in value.split(",")]
     if not all(items):
