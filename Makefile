@@ -61,6 +61,7 @@ COUNT ?= 30
 soak: dev
 	$(BIN)/python -m tests.soak.push --count $(COUNT)
 	$(BIN)/python -m tests.soak.runs --count $(COUNT)
+	$(BIN)/python -m tests.soak.energy --count $(COUNT)
 
 clean:
 	rm -rf $(VENV) $(TFLITE_VENV) .mypy_cache .ruff_cache .pytest_cache
