@@ -374,6 +374,7 @@ BOARDS: dict[str, Board] = {
         _x86,
         "energy.rapl.package-0",
         ("cap", "thermal"),
+        tick_s=0.02,
         fast=True,
     ),
 }

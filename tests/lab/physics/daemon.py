@@ -59,8 +59,7 @@ class Daemon:
                     self._tick(now)
                     due = max(due + tick_ns, now)
                 elif self._board.fast:
-                    for instrument in self._instruments[:1]:
-                        instrument.between(now)
+                    self._instruments[0].between(now)
                 if now - looked >= ORDERS_S * 1e9:
                     looked = now
                     self._obey()
