@@ -2,7 +2,8 @@
 
 ``run``: a spec on standard input, records on standard output. ``facts``: one ``hello`` record. ``record``: all that the
 readers look at, as one JSON object. ``start``: runs that outlive the connection; ``runs``, ``tail``, ``stop``,
-``remove`` are about those.
+``remove`` are about those. ``link`` and ``codecs``: an order on standard input, what the way to a server and coding
+take as one JSON object.
 """
 
 import argparse
@@ -73,7 +74,9 @@ def _parser() -> argparse.ArgumentParser:
     remove = verbs.add_parser("remove", help="removes runs that are over")
     for verb in (tail, stop, remove):
         verb.add_argument("ids", nargs=1 if verb is tail else "+", metavar="RUN")
-    for verb in (start, runs, tail, stop, remove):
+    link = verbs.add_parser("link", help="reads an order (JSON), writes one line (JSON): the way to an edge server")
+    codecs = verbs.add_parser("codecs", help="reads an order (JSON), writes one line (JSON): what codecs take here")
+    for verb in (start, runs, tail, stop, remove, link, codecs):
         verb.add_argument("--runs", required=True, metavar="FOLDER", help="the folder with all runs")
     return parser
 

@@ -2,13 +2,16 @@
 
 import argparse
 import contextlib
-from typing import Callable, Dict, Optional
+import os
+from typing import Any, Callable, Dict, Optional
 
 from device_agents import records, runs
 from device_agents.cli import MAX_ORDER_BYTES, agent_sha256, read_document, refuse
 from device_agents.detach import Order, start
 from device_agents.failures import AgentFailure
 from device_agents.folder import RunFolder
+from device_agents.lock import DeviceLock
+from device_agents.processes import identity
 from device_agents.stream import Stream
 
 
@@ -49,6 +52,37 @@ def _record(options: argparse.Namespace, stream_fd: Optional[int]) -> int:
     from device_agents.recording import Recorder
 
     return _say(stream_fd, Recorder(options.root).record(max(1.0, options.limit)))
+
+
+def _link(options: argparse.Namespace, stream_fd: Optional[int]) -> int:
+    from device_agents.split import link
+
+    return _alone(options, stream_fd, link.answer_to)
+
+
+def _codecs(options: argparse.Namespace, stream_fd: Optional[int]) -> int:
+    from device_agents.split import coding
+
+    return _alone(options, stream_fd, coding.answer_to)
+
+
+def _alone(options: argparse.Namespace, stream_fd: Optional[int], act: Callable[[Any], Dict[str, Any]]) -> int:
+    """What a short measurement answers to the order on standard input, while it has the device to itself."""
+    lock = DeviceLock(options.runs)
+    try:
+        order = read_document(MAX_ORDER_BYTES)
+        owner = order.get("owner") if isinstance(order, dict) else None
+        os.makedirs(options.runs, exist_ok=True)
+        lock.acquire(identity(), owner if isinstance(owner, dict) else {}, options.verb)
+    except AgentFailure as error:
+        return _say(stream_fd, {"type": options.verb, "error": {"kind": error.code, "message": error.message}})
+    except OSError as error:
+        words = "{}: {}".format(options.runs, error.strerror or error)
+        return _say(stream_fd, {"type": options.verb, "error": {"kind": "no-folder", "message": words}})
+    try:
+        return _say(stream_fd, {"type": options.verb, **act(order)})
+    finally:
+        lock.release()
 
 
 def _stop(options: argparse.Namespace, stream_fd: Optional[int]) -> int:
@@ -92,6 +126,8 @@ def _say(stream_fd: Optional[int], document: Dict[str, object]) -> int:
 
 VERBS: Dict[str, Callable[[argparse.Namespace, Optional[int]], int]] = {
     "record": _record,
+    "link": _link,
+    "codecs": _codecs,
     "start": _start,
     "runs": _runs,
     "tail": _tail,

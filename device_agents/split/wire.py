@@ -149,6 +149,11 @@ class Wire:
             raise _refusal(response.status, answer)
         return answer, sent_at - began, time.monotonic_ns() - sent_at
 
+    @property
+    def tcp_socket(self) -> Optional[socket.socket]:
+        """The connection's socket, None while there is no connection."""
+        return self._connection.sock if self._connection is not None else None
+
     def close(self) -> None:
         """Nothing; the next request connects anew."""
         connection, self._connection = self._connection, None

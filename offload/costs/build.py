@@ -27,10 +27,12 @@ _CERTAINTY = (MEASURED, PREDICTED, ASSUMED)
 
 @dataclass
 class CodecTimes:
-    """Coding on both sides, and the sizes that codecs make of the values (offload.model.coding), where measured."""
+    """Coding on both sides (None: as their profiles have it), and the sizes that codecs make of the values
+    (offload.model.coding), where measured.
+    """
 
-    device: Coders = field(default_factory=lambda: Coders("device"))
-    server: Coders = field(default_factory=lambda: Coders("server"))
+    device: Coders | None = None
+    server: Coders | None = None
     codings: Mapping[str, Sequence[Coding]] = field(default_factory=dict)
 
 
@@ -58,7 +60,9 @@ def costs_from_profiles(
                 f"the profile of {profile.place.name} is of {profile.model}, not of this model as it is cut here",
                 f"`edgewise profile FILE --on {profile.place.name}` measures it.",
             )
-    builder = _Values(graph, observed, codec_times or CodecTimes(), codecs)
+    given = codec_times or CodecTimes()
+    own, theirs = (Coders(profile.place.name, profile.codecs) for profile in (device, server))
+    builder = _Values(graph, observed, given.device or own, given.server or theirs, given.codings, codecs)
     values = tuple(builder.value(name) for name in graph.values)
     return Costs(
         pieces=names,
@@ -87,11 +91,18 @@ class _Values:
     """Makes the values' costs; collects how certain they are."""
 
     def __init__(
-        self, graph: PieceGraph, observed: Mapping[str, Observed], times: CodecTimes, codecs: Sequence[str]
+        self,
+        graph: PieceGraph,
+        observed: Mapping[str, Observed],
+        device: Coders,
+        server: Coders,
+        codings: Mapping[str, Sequence[Coding]],
+        codecs: Sequence[str],
     ) -> None:
         self._graph = graph
         self._observed = observed
-        self._times = times
+        self._device, self._server = device, server
+        self._codings = codings
         self._codecs = codecs
         self._wanted = {source for name in graph.outputs for source in graph.source.get(name, (name,))}
         self.times_how: set[str] = set()
@@ -101,9 +112,9 @@ class _Values:
         """The costs of one value."""
         graph, seen = self._graph, self._observed.get(name)
         producer = graph.producer.get(name, DEVICE)
-        up = self._ways(seen, self._times.device, self._times.server) if seen is not None else ()
+        up = self._ways(seen, self._device, self._server) if seen is not None else ()
         back = seen if producer != DEVICE else None  # an input of the model is on the device already
-        down = self._ways(back, self._times.server, self._times.device) if back is not None else ()
+        down = self._ways(back, self._server, self._device) if back is not None else ()
         return ValueCosts(name, producer, graph.consumers(name), up, down, name in self._wanted)
 
     def _ways(self, seen: Observed, encoder: Coders, decoder: Coders) -> tuple[CodedAs, ...]:
@@ -126,7 +137,7 @@ class _Values:
             return float(seen.size_bytes)
         if not seen.dtype.startswith("float") and parts.base != "raw":
             return None
-        measured = next((c for c in self._times.codings.get(seen.name, ()) if c.codec == codec), None)
+        measured = next((c for c in self._codings.get(seen.name, ()) if c.codec == codec), None)
         if measured is not None:
             self.sizes_how.add(MEASURED)
             return measured.mean_bytes

@@ -7,8 +7,7 @@ measured, for each codec on its own (least squares with neither negative).
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
 
 from offload.plan.costs import ASSUMED, MEASURED, PREDICTED
 
@@ -48,10 +47,6 @@ class Coders:
             return encode_s, _on_the_line(sizes, [time.decode_s for time in known], size_bytes), PREDICTED
         assumed_s = size_bytes / _assumed_speed(codec)
         return assumed_s, assumed_s, ASSUMED
-
-    def to_json(self) -> dict[str, Any]:
-        """As `edgewise split plan` keeps it."""
-        return {"place": self.place, "times": [asdict(time) for time in self.times]}
 
 
 def _on_the_line(sizes: list[float], seconds: list[float], size: float) -> float:

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from mobile.errors import InputError
+from offload.costs.coders import CodecTime
 from offload.plan.costs import ASSUMED, MEASURED, PREDICTED
 
 SCHEMA = 1
@@ -68,13 +69,14 @@ class PieceTime:
 class Timed:
     """A part that ran on its own: the first ``cut`` pieces (a head) or all but these (a tail).
 
-    ``seconds``: the median of ``count`` inferences. ``residual_s``: that minus what the pieces' times sum up to.
+    ``seconds``: the median of ``count`` inferences in the stored ``runs``. ``residual_s``: that minus what the pieces'
+    times sum up to.
     """
 
     cut: int
     seconds: float
     count: int = 0
-    run: str | None = None
+    runs: tuple[str, ...] = ()
     peak_memory_bytes: int | None = None
     residual_s: float = 0.0
 
@@ -92,7 +94,7 @@ class Cut:
 class Profile:
     """A model's times at one place. ``whole_s``: the median of the whole model, None when all is predicted.
 
-    ``how``: "measured", or "predicted" when nothing of this model ran there.
+    ``codecs``: what coding takes there. ``how``: "measured", or "predicted" when nothing of this model ran there.
     """
 
     model: str
@@ -103,6 +105,7 @@ class Profile:
     heads: tuple[Timed, ...] = ()
     tails: tuple[Timed, ...] = ()
     cuts: tuple[Cut, ...] = ()
+    codecs: tuple[CodecTime, ...] = ()
     how: str = MEASURED
     created_utc: str = ""
     energy: dict[str, Any] | None = None
@@ -141,6 +144,7 @@ class Profile:
             "prefixes": [asdict(timed) for timed in self.heads],
             "suffixes": [asdict(timed) for timed in self.tails],
             "cuts": [asdict(cut) for cut in self.cuts],
+            "codecs": [asdict(time) for time in self.codecs],
             "energy": self.energy,
             "notes": list(self.notes),
         }
@@ -197,6 +201,7 @@ def _parsed(document: dict[str, Any]) -> Profile:
         heads=tuple(_timed(entry) for entry in document["prefixes"]),
         tails=tuple(_timed(entry) for entry in document["suffixes"]),
         cuts=tuple(Cut(int(c["cut"]), tuple(map(str, c["values"])), int(c["size_bytes"])) for c in document["cuts"]),
+        codecs=tuple(_codec(entry) for entry in document.get("codecs", ())),
         how=str(document["how"]),
         created_utc=str(document.get("created_utc", "")),
         energy=document.get("energy"),
@@ -225,13 +230,24 @@ def _piece(entry: dict[str, Any]) -> PieceTime:
     )
 
 
+def _codec(entry: dict[str, Any]) -> CodecTime:
+    return CodecTime(
+        value=str(entry["value"]),
+        codec=str(entry["codec"]),
+        size_bytes=int(entry["size_bytes"]),
+        encode_s=float(entry["encode_s"]),
+        decode_s=float(entry["decode_s"]),
+        coded_bytes=float(entry["coded_bytes"]),
+    )
+
+
 def _timed(entry: dict[str, Any]) -> Timed:
-    memory, run = entry.get("peak_memory_bytes"), entry.get("run")
+    memory = entry.get("peak_memory_bytes")
     return Timed(
         cut=int(entry["cut"]),
         seconds=float(entry["seconds"]),
         count=int(entry.get("count", 0)),
-        run=str(run) if run is not None else None,
+        runs=tuple(map(str, entry.get("runs", ()))),
         peak_memory_bytes=int(memory) if memory is not None else None,
         residual_s=float(entry.get("residual_s", 0.0)),
     )
@@ -244,6 +260,7 @@ def _check(profile: Profile) -> None:
     if profile.how not in HOWS or any(piece.how not in HOWS for piece in profile.pieces):
         raise ValueError(f"how is none of {', '.join(HOWS)}")
     times = [time for piece in profile.pieces for time in (piece.head_s, piece.tail_s, piece.profiled_s or 0.0)]
+    times += [time for codec in profile.codecs for time in (codec.encode_s, codec.decode_s)]
     timed = [*profile.heads, *profile.tails, *([profile.whole] if profile.whole else [])]
     for seconds in [*times, *(part.seconds for part in timed)]:
         if not (math.isfinite(seconds) and 0 <= seconds <= LONGEST_S):

@@ -88,9 +88,10 @@ def _loaded(path: Path) -> Any:
 
     from exporters.runtime import one_line, onnx_errors
 
+    errors: tuple[type[Exception], ...] = (*onnx_errors(), OSError)
     try:
         return onnx.load(path)
-    except (*onnx_errors(), OSError) as error:
+    except errors as error:
         raise ModelError(f"{path}: cannot be loaded: {one_line(error)}") from error
 
 
