@@ -13,7 +13,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from mobile.benchmark import BenchOptions, BenchResult, bench, evaluate
+    from mobile.benchmark import BenchOptions, BenchResult, ConditionOptions, bench, evaluate
     from mobile.errors import EdgewiseError
     from mobile.inventory import Device, Inventory, load_inventory
     from mobile.results.figures import figures
@@ -27,6 +27,7 @@ __version__ = "0.1.0"
 _HOMES = {
     "BenchOptions": "mobile.benchmark",
     "BenchResult": "mobile.benchmark",
+    "ConditionOptions": "mobile.benchmark",
     "Device": "mobile.inventory",
     "EdgewiseError": "mobile.errors",
     "FakeTransport": "mobile.transports.fake",
@@ -41,8 +42,8 @@ _HOMES = {
 }
 
 __all__ = [
-    "BenchOptions", "BenchResult", "Device", "EdgewiseError", "FakeTransport", "Inventory", "Run", "RunStore",
-    "__version__", "bench", "evaluate", "figures", "load_inventory", "open_transport",
+    "BenchOptions", "BenchResult", "ConditionOptions", "Device", "EdgewiseError", "FakeTransport", "Inventory", "Run",
+    "RunStore", "__version__", "bench", "evaluate", "figures", "load_inventory", "open_transport",
 ]  # fmt: skip
 
 

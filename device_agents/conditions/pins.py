@@ -171,7 +171,7 @@ class Holding:
         if not self._pins.sustained:
             return []
         program = find_program(self._root, "cmd")
-        if program is None:
+        if program is None or not program.endswith("/system/bin/cmd"):  # elsewhere it is something else
             raise KnobError("there is no `cmd` on this device: only Android 11 and newer have a sustained mode")
         about = {"kind": "fixed-performance", "what": "fixed performance mode", "program": program}
         return [{**about, "was": "false", "now": "true"}]

@@ -100,6 +100,22 @@ def test_a_missing_value_is_null_with_its_reason():
     assert emitted[0]["reasons"] == {"gpu": "switched off"}
 
 
+def test_who_listens_hears_each_tick_with_the_reasons():
+    heard = []
+    done = threading.Event()
+
+    def hear(values, reasons):
+        heard.append((dict(values), dict(reasons)))
+        if len(heard) == 2:
+            done.set()
+
+    sampler = Sampler([Probe("a", 1.0, SensorError("gone"))], 0.01, lambda record: None, on_readings=hear)
+    sampler.start()
+    assert done.wait(20)
+    sampler.stop()
+    assert heard[:2] == [({"a": 1.0}, {}), ({"a": None}, {"a": "gone"})]
+
+
 def test_without_sensors_there_is_a_heartbeat():
     emitted, overhead = collect([], 0.001, lambda blocks: len(blocks) >= 2)
     assert emitted[0]["columns"] == {}
