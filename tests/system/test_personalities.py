@@ -40,7 +40,10 @@ WITHOUT = {
     "galaxy": ("samsung-s23", "measure for"),
 }
 PHONE = "phone"
-QUICK = ("--duration", "3", "--min-count", "5", "--warmup", "1", "--warmup-duration", "0")
+QUICK = ("--duration", "3", "--min-count", "5", "--warmup", "1", "--warmup-duration", "0", "--idle", "1")
+# All boards of a lab share one machine: each sees the others as intruders.
+ALONE = ("--intruders", "ignore")
+WORK = ("--runner", "command", "--command", "sleep 0.05", *QUICK, *ALONE)
 HEAD = "defaults: {{user: edge, key_file: {key}, known_hosts: {known_hosts}}}\ndevices:\n"
 BOARD = "  {name}: {{host: {address}, provenance: emulated}}\n"
 ANDROID = "  {name}: {{kind: android, host: {address}, provenance: emulated}}\n"
@@ -90,7 +93,7 @@ def drawer(tmp_path_factory):
 def runs(drawer):
     """Name of the device -> its run, of one bench on all the SSH boards at once."""
     names = [*BOARDS, *WITHOUT]
-    words = ("bench", "--on", ",".join(names), "--runner", "command", "--command", "sleep 0.05", *QUICK, "--json")
+    words = ("bench", "--on", ",".join(names), *WORK, "--json")
     document = json.loads(drawer.edgewise(*words).stdout)
     assert document["failures"] == []
     return {run["device"]: run for run in document["runs"]}
@@ -102,6 +105,7 @@ def test_each_board_shows_heat_clocks_power_and_energy_of_its_scope(runs):
         assert run["provenance"] == "emulated"
         assert 20.0 < run["thermal"]["peak_c"] < 60.0, name
         assert run["thermal"]["throttled"] == "no", run["thermal"]["throttled_why"]
+        assert run["verdict"] == "valid", run["reasons"]
         assert min(clock["median_hz"] for clock in run["clocks"]) > 70e6, name
         energy = run["energy"]
         assert energy["scope_kind"] == scope_kind
@@ -147,8 +151,8 @@ def test_a_fault_of_each_board_is_in_its_verdict(drawer, runs):
     faults = {"orin": "over-current", "pi5": "undervoltage", "nano": "thermal", "pc": "thermal"}
     for name, fault in faults.items():
         drawer.lab.inject(name, fault)
-    words = ("--runner", "command", "--command", "sleep 0.05", *QUICK, "--duration", "1.5", "--json")
-    document = json.loads(drawer.edgewise("bench", "--on", ",".join(faults), *words).stdout)
+    words = ("bench", "--on", ",".join(faults), *WORK, "--duration", "1.5", "--json")
+    document = json.loads(drawer.edgewise(*words).stdout)
     for run in document["runs"]:
         assert run["thermal"]["throttled"] == "yes", (run["device"], run["thermal"])
         assert run["verdict"] == "invalid", run["device"]
