@@ -7,7 +7,7 @@ from device_agents.failures import AgentFailure
 from device_agents.records import SCHEMA, SCHEMA_MAJOR
 
 TASKS = ("bench", "evaluate", "profile")  # profile: bench, and what each node takes
-RUNNERS = ("ort", "litert", "command", "null")
+RUNNERS = ("ort", "litert", "command", "null", "split")
 INPUT_KINDS = ("random", "npz")
 
 
@@ -32,6 +32,9 @@ class AgentSpec(NamedTuple):
     load_timeout_s: float = 120.0
     hang_timeout_s: float = 60.0  # longest time without a finished invocation
     command: Dict[str, Any] = {}  # command runner: {"argv": [...], "preset": "benchmark_model" | "trtexec" | null}
+    # Runner split: {"server": {"url", "token_env"?, "ca_file"?}?, "policy": {...}?, "deadline_s"?, "link": {...}?}; the
+    # model is the package's manifest.
+    split: Dict[str, Any] = {}
     env: Dict[str, str] = {}  # extra environment of the worker
     python_path: List[str] = []  # folders put before the worker's import path (wheels pushed by edgewise)
     idle_s: Optional[float] = None  # idle baseline before the worker starts; None: by the sensors, 0 without any
@@ -76,7 +79,7 @@ def _check(spec: AgentSpec) -> None:
     for name in ("model_path", "provider", "run_dir"):
         _typed(name, getattr(spec, name), (str, type(None)), "a string or null")
     _typed("root", spec.root, (str,), "a string")
-    for name in ("dims", "command", "env"):
+    for name in ("dims", "command", "split", "env"):
         _typed(name, getattr(spec, name), (dict,), "an object")
     for name in ("batch", "min_count"):
         _number(name, getattr(spec, name), 1, whole=True)
@@ -103,7 +106,7 @@ def _check(spec: AgentSpec) -> None:
         _typed("cpus", spec.cpus, (list,), "a list of CPU numbers")
         for value in spec.cpus:
             _number("cpus", value, 0, whole=True)
-    if spec.runner in ("ort", "litert") and not spec.model_path:
+    if spec.runner in ("ort", "litert", "split") and not spec.model_path:
         raise AgentFailure("bad-spec", "runner {!r} needs model_path".format(spec.runner))
     if spec.task == "profile" and spec.runner != "ort":
         raise AgentFailure("bad-spec", "task 'profile' is for the runner 'ort' alone, not {!r}".format(spec.runner))

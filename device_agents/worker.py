@@ -163,6 +163,7 @@ class Worker:
 
     def _finish(self, runner: Runner) -> None:
         self.phase = "finish"
+        runner.finish()
         self._emit(
             {
                 "type": "finished",

@@ -22,4 +22,8 @@ def make_runner(name: str) -> Runner:
         from device_agents.runners.null import NullRunner
 
         return NullRunner()
+    if name == "split":
+        from device_agents.runners.split import SplitRunner
+
+        return SplitRunner()
     raise AgentFailure("bad-spec", "there is no runner {!r}".format(name))

@@ -60,5 +60,8 @@ class Runner:
         """The arg-max over the last axis of the first output of the last ``invoke``: a class per item."""
         raise AgentFailure("bad-spec", "runner {!r} has no outputs to evaluate".format(self.name))
 
+    def finish(self) -> None:
+        """Nothing, once ``summary`` says what is to be said of the whole run; called once, after the last invocation."""
+
     def close(self) -> None:
         """Nothing, once the runtime's resources are given back. May be called at any time, and twice."""

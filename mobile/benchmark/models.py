@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from pathlib import Path
 
 from mobile.benchmark.options import RUNNER_OF_FORMAT, BenchOptions
-from mobile.errors import UsageError
+from mobile.errors import ModelError, UsageError
 from mobile.results.run import ModelRef
 
 
@@ -27,13 +28,36 @@ NO_MODEL = Model(path=None, files=(), ref=ModelRef(name="none", sha256="", forma
 
 
 def open_model(path: Path) -> Model:
-    """The model of a file. ModelError when it is missing, damaged, or neither ONNX nor TFLite."""
+    """The model of a file, or of the folder of a split package.
+
+    ModelError when it is missing, damaged, or neither ONNX nor TFLite.
+    """
     from mobile.formats import index
 
+    if path.is_dir():
+        return _open_package(path)
     found = index(path)
     external = tuple(path.parent / name for name in found.external_files)
     ref = ModelRef(name=path.name, sha256=found.sha256, format=found.format, size_bytes=found.size_bytes)
     return Model(path=path, files=(path, *external), ref=ref)
+
+
+def _open_package(folder: Path) -> Model:
+    """A split package as a model of several files, the manifest first; its hash is the package's id."""
+    manifest = folder / "manifest.json"
+    try:
+        document = json.loads(manifest.read_text(encoding="utf-8"))
+        kind, identity = document.get("kind"), str(document["id"])
+        names = {part["file"]: int(part["size_bytes"]) for one in document["placements"] for part in one["parts"]}
+    except OSError as error:
+        raise ModelError(f"{folder}: a folder without a manifest", "`edgewise split package` makes one.") from error
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ModelError(f"{manifest}: is no manifest of a split package") from error
+    if kind != "edgewise-split" or any(".." in name or name.startswith("/") for name in names):
+        raise ModelError(f"{manifest}: is no manifest of a split package")
+    size = manifest.stat().st_size + sum(names.values())
+    ref = ModelRef(name=folder.name, sha256=identity, format="split", size_bytes=size)
+    return Model(path=manifest, files=(manifest, *(folder / name for name in sorted(names))), ref=ref)
 
 
 def check_runner(model: Model, options: BenchOptions) -> None:

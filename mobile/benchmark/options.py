@@ -11,7 +11,7 @@ from typing import Any
 from mobile.benchmark.conditions import ConditionOptions
 from mobile.errors import UsageError
 
-RUNNER_OF_FORMAT = {"onnx": "ort", "tflite": "litert"}
+RUNNER_OF_FORMAT = {"onnx": "ort", "tflite": "litert", "split": "split"}
 
 
 @dataclass(frozen=True)
@@ -42,6 +42,7 @@ class BenchOptions:
     repeat: int = 1
     command: tuple[str, ...] = ()
     command_preset: str | None = None
+    split: Mapping[str, Any] = field(default_factory=dict)  # of a split package: server, policy, deadline_s, link
     task: str = "bench"
     conditions: ConditionOptions = field(default_factory=ConditionOptions)
 
@@ -96,5 +97,6 @@ class BenchOptions:
             load_timeout_s=self.load_timeout_s,
             hang_timeout_s=self.hang_timeout_s,
             command=command,
+            split=dict(self.split),
             **self.conditions.agent_fields(),
         ).to_json()

@@ -19,7 +19,7 @@ class ModelRef:
 
     name: str
     sha256: str
-    format: str  # "onnx", "tflite", or "none" for a runner without a model file
+    format: str  # "onnx", "tflite", "split" (a split package), or "none" for a runner without a model file
     size_bytes: int
 
 
