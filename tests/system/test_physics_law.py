@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import random
 import statistics
 import subprocess
@@ -24,7 +25,8 @@ from tests.lab.physics.livefile import LiveFile
 from tests.lab.physics.load import Group, Processes, Profile
 from tests.lab.physics.panels import Pmic, Zones
 from tests.lab.physics.truth import Truth, TruthLog
-from tests.lab.process import wait_until
+from tests.lab.places import REPOSITORY
+from tests.lab.process import start_ticks_of, wait_until
 
 S = 1_000_000_000
 LAW = Law(idle_w=5.0, watts_per_core=4.0, cores=4, resistance_k_per_w=3.0, capacity_j_per_k=20.0, lag_s=0.2)
@@ -388,3 +390,18 @@ def test_a_board_takes_orders_and_keeps_the_truth(tmp_path):
     law = BOARDS["orin-nano"].law
     mean_w = truth.energy_j("power.VDD_IN", begin, end) / (end - begin) * S
     assert law.idle_w < mean_w <= law.idle_w + 2 * law.watts_per_core
+
+
+def test_a_board_ends_with_the_test_that_made_it(tmp_path):
+    code = (
+        "import sys, time; from pathlib import Path; from tests.lab.physics import Physics\n"
+        "physics = Physics(Path(sys.argv[1]), 'pi4'); physics.__enter__()\n"
+        "print(physics._process.pid, physics.root, flush=True); time.sleep(60)"
+    )
+    argv = [sys.executable, "-c", code, str(tmp_path)]
+    with subprocess.Popen(argv, stdout=subprocess.PIPE, text=True, cwd=REPOSITORY) as process:
+        pid, root = process.stdout.readline().split()
+        assert start_ticks_of(int(pid))
+        process.kill()
+    wait_until(lambda: start_ticks_of(int(pid)) is None, 20, "the physics go on without their owner")
+    wait_until(lambda: not os.path.exists(root), 20, "the tree stays")

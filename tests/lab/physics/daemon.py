@@ -1,13 +1,14 @@
 """The process that keeps one board's files true.
 
-    python -m tests.lab.physics ROOT PERSONALITY FOLDER [--seed N] [--load JSON]
+    python -m tests.lab.physics ROOT PERSONALITY FOLDER [--seed N] [--profile JSON] [--group FOLDER] [--owner PID]
 
 ROOT: the tree (a folder with `sys` in it). In FOLDER it writes the log `truth`, and reads orders from the file
 `orders`: one JSON object a line, appended by whoever steers it: {"inject": FAULT, "for_s": SECONDS or null},
 {"heal": FAULT}, {"watch": PID}, {"profile": [[SECOND, CORES], ...], "period_s": SECONDS or null}, {"stop": true}.
 
 It asks for a real-time priority: a machine with more to do than processors must not stop a board's physics. Where it
-gets none, `Truth.longest_pause_s` tells. A board takes 2 to 5 % of one processor.
+gets none, `Truth.longest_pause_s` tells. A board takes 2 to 5 % of one processor. With an owner it ends when that
+process, which started it, has ended.
 """
 
 from __future__ import annotations
@@ -26,6 +27,8 @@ from tests.lab.physics.law import FAULTS, Body
 from tests.lab.physics.load import Group, Processes, Profile
 from tests.lab.physics.truth import TruthLog
 
+Load = Profile | Group | Processes
+
 FAST_S = 0.001
 FLUSH_S = 0.2
 ORDERS_S = 0.02
@@ -34,8 +37,8 @@ ORDERS_S = 0.02
 class Daemon:
     """Moves one board on, tick by tick."""
 
-    def __init__(self, board: Board, root: Path, folder: Path, load: Profile | Group | Processes, seed: int) -> None:
-        self._board, self._load = board, load
+    def __init__(self, board: Board, root: Path, folder: Path, load: Load, seed: int, owner: int | None = None) -> None:
+        self._board, self._load, self._owner = board, load, owner
         draw = random.Random(seed)
         self._instruments: list[Instrument] = board.panel(root, draw)
         self._body = Body(board.law, time.monotonic_ns())
@@ -97,6 +100,9 @@ class Daemon:
             size = os.stat(self._orders).st_size
         except OSError:
             self._stopped = True  # the folder is gone: so is the board
+            return
+        if self._owner is not None and os.getppid() != self._owner:
+            self._stopped = True
             return
         if size == self._read_bytes:
             return

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -16,6 +17,7 @@ from tests.lab.physics.truth import Truth
 from tests.lab.places import REPOSITORY
 from tests.lab.process import LabError, wait_until
 
+PLACE_PREFIX = "edgewise-board-"
 _MEMORY = Path("/dev/shm")
 
 
@@ -66,13 +68,13 @@ class Physics:
     ) -> None:
         self.name = name
         folder.mkdir(parents=True, exist_ok=True)
-        self._place = Path(tempfile.mkdtemp(prefix="edgewise-board-", dir=_MEMORY if _MEMORY.is_dir() else folder))
+        self._place = Path(tempfile.mkdtemp(prefix=PLACE_PREFIX, dir=_MEMORY if _MEMORY.is_dir() else folder))
         self.folder = self._place / "physics"
         tree = self._place / "tree"
         tree.mkdir()
         self.root = personality(name).write(tree)
         self._whole: Truth | None = None
-        self._argv = command(tree, name, self.folder, seed, profile, period_s)
+        self._argv = [*command(tree, name, self.folder, seed, profile, period_s), "--owner", str(os.getpid())]
         self._process: subprocess.Popen[bytes] | None = None
 
     def __enter__(self) -> Physics:
