@@ -12,7 +12,7 @@ class Breaker:
     its own.
     """
 
-    def __init__(self, failures: int = 3, pause_s: float = 0.5, most_s: float = 30.0) -> None:
+    def __init__(self, failures: int = 3, pause_s: float = 0.5, most_s: float = 4.0) -> None:
         self._limit = failures
         self._first_pause_s = pause_s
         self._most_s = most_s

@@ -6,11 +6,14 @@ A compiled policy is JSON (see from_json): a base policy, rules that go before i
 import math
 from typing import Any, Dict, List, NamedTuple, Optional, Tuple
 
-from device_agents.split.table import Conditions, Placement, Table
+from device_agents.split.table import DEVICE, Conditions, Placement, Table
 
 POLICIES = ("fixed", "latency", "energy", "deadline", "weighted")
 FALLBACKS = ("local", "refuse")
 LOCAL = "local"
+CHANCE = 1.5
+SPARE_S = 0.002  # for waking up and putting the answer together
+TRIED = 64  # placements that are tried one by one for a decision: some 50 us on a small board
 QUANTITIES = ("uplink_mbps", "rtt_ms", "slow_down", "device_scale", "temperature_c", "battery")
 
 
@@ -44,8 +47,8 @@ class Policy(NamedTuple):
     latency_weight: float = 1.0
     energy_weight: float = 0.0
     fallback: str = "local"
-    switch_gain: float = 0.1
-    switch_count: int = 3
+    switch_gain: float = 0.05
+    switch_count: int = 1
     switch_horizon: int = 50
     when: Tuple[Rule, ...] = ()
 
@@ -72,12 +75,28 @@ class Policy(NamedTuple):
         return dict(self._asdict(), schema=1, when=rules)
 
 
-class Decider:
-    """Follows one policy over one table. ``choose`` is called for each frame, in order."""
+def patience_s(
+    table: Table, row: Placement, deadline_s: float, device_scale: float, rescues: bool, predicted_s: float = 0.0
+) -> float:
+    """How long after its begin a frame may wait for the server, in seconds: where the device does the rest of a frame
+    that had no answer (``rescues``), that must still end by the deadline. Yet no less than CHANCE times what was
+    predicted, and not beyond the deadline: so the end is by the deadline, or by it and the time of the rest.
+    """
+    rest_s = 0.0
+    if rescues and table.local is not None:
+        rest_s = max(table.local.device_s - row.device_s, 0.0) * device_scale
+    return min(max(deadline_s - rest_s, CHANCE * predicted_s), deadline_s) - SPARE_S
 
-    def __init__(self, policy: Policy, table: Table) -> None:
+
+class Decider:
+    """Follows one policy over one table. ``choose`` is called for each frame, in order. ``deadline_s``: of each frame;
+    a placement whose answer would come too late for it is not chosen by itself.
+    """
+
+    def __init__(self, policy: Policy, table: Table, deadline_s: Optional[float] = None) -> None:
         self._policy = policy
         self._table = table
+        self._deadline_s = deadline_s
         self._current: Optional[Placement] = None
         self._better: Optional[str] = None
         self._times = 0
@@ -95,7 +114,7 @@ class Decider:
         if forced is not None or policy.policy == "fixed":
             return self._take(wanted, now, forced or "fixed")
         current = self._current
-        if current is None or current.latency_s(now) == math.inf:
+        if current is None or not self._in_time(current, now):
             return self._take(wanted, now, use)
         if current.id == wanted.id:
             self._better, self._times = None, 0
@@ -121,13 +140,26 @@ class Decider:
         return min(self._usable(now), key=lambda placement: self._cost(use, placement, now), default=None)
 
     def _fastest(self, now: Conditions) -> Optional[Placement]:
-        """By look-up while the device is as it was measured; else, and without a server, by trying all."""
-        if now.server_up and abs(now.device_scale - 1.0) < 0.1:
-            return self._table.choose(now.uplink_bps, now.slow_down)
-        return min(self._usable(now), key=lambda placement: placement.latency_s(now), default=None)
+        """By trying all while they are few: this is right for every round trip, downlink and heat. Else by look-up,
+        which is for those that the table was made for, beside the device alone, whose time no link changes.
+        """
+        if len(self._table.placements) <= TRIED:
+            tried = self._usable(now)
+        else:
+            looked_up = self._table.choose(now.uplink_bps, now.slow_down)
+            tried = [row for row in (looked_up, self._table.local) if row is not None and self._in_time(row, now)]
+        return min(tried, key=lambda placement: placement.latency_s(now), default=None)
 
     def _usable(self, now: Conditions) -> List[Placement]:
-        return [placement for placement in self._table.placements.values() if placement.latency_s(now) < math.inf]
+        return [placement for placement in self._table.placements.values() if self._in_time(placement, now)]
+
+    def _in_time(self, placement: Placement, now: Conditions) -> bool:
+        """Whether it can be waited for. The device alone always can."""
+        latency_s = placement.latency_s(now)
+        if placement.label == DEVICE or self._deadline_s is None:
+            return latency_s < math.inf
+        # Without the device there is nothing better than to try.
+        return latency_s <= self._deadline_s - SPARE_S or (self._table.local is None and latency_s < math.inf)
 
     def _cost(self, use: str, placement: Placement, now: Conditions) -> Tuple[float, float]:
         latency_s, power = placement.latency_s(now), self._table.power

@@ -102,6 +102,14 @@ class Factor:
         ratio = min(max(measured_s / predicted_s, low), high)
         self.value = self.value ** (1 - self._weight) * ratio**self._weight
 
+    def at_least(self, ratio: float) -> None:
+        """Nothing; it is known to be no less than this."""
+        self.value = min(max(self.value, ratio), self._bounds[1])
+
+    def faded(self, share: float) -> float:
+        """The value when so much of it (1 all, 0 nothing: 1.0) is still believed, because it was long not measured."""
+        return self.value**share
+
 
 class Smoothed:
     """A smoothed number, None before the first."""

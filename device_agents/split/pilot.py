@@ -1,0 +1,167 @@
+"""What a client knows of link, server and device, and the decisions it makes of that: the same object live and in
+simulation, so that what is tried there is what runs here.
+
+It has no clock and no thread of its own: every method is told the time of now, in seconds of a clock that only goes
+forward.
+"""
+
+import math
+from typing import Any, Dict, Optional, Tuple
+
+from device_agents.split.breaker import CLOSED, Breaker
+from device_agents.split.decide import LOCAL, Decider, Decision, Policy, patience_s
+from device_agents.split.estimate import Exchange, Factor, LinkEstimate
+from device_agents.split.table import DEVICE, Conditions, Placement, Table
+
+NO_DEADLINE_S = 60.0  # nothing waits for ever
+LEAST_PROBE_BYTES, MOST_PROBE_BYTES = 256, 16384
+PROBE_LIMIT_S = 2.0
+PROBE_FIRST_S, PROBE_GROWTH, PROBE_MOST_S = 0.5, 1.25, 2.0  # without traffic the link is asked after so long
+# A slow server or a hot device that is not used any more is not measured any more: what was believed of it is forgotten
+# with this time constant, so that it is tried again; each time it was in vain makes it twice as long.
+FADE_FIRST_S, FADE_MOST_S = 5.0, 40.0
+STRIKES = 2
+LEAST_MEASURED_S = 1e-3  # a shorter part of the device tells nothing about its heat
+
+
+class Pilot:
+    """Knowledge and decisions of one client. ``chooser``: a Decider, or anything with its ``choose``.
+
+    ``link``: what is believed of the link before the first request; ``deadline_s``: of each frame.
+    """
+
+    def __init__(
+        self,
+        policy: Policy,
+        table: Table,
+        link: Optional[LinkEstimate] = None,
+        deadline_s: Optional[float] = None,
+        breaker: Optional[Breaker] = None,
+        chooser: Optional[Any] = None,
+    ) -> None:
+        self.link = link or LinkEstimate(2e7, 2e7, 0.02)
+        self.slow_down, self.device_scale = Factor(0.4), Factor()
+        self.breaker = breaker or Breaker()
+        self.chooser = chooser or Decider(policy, table, deadline_s)
+        self._policy, self._table, self._deadline_s = policy, table, deadline_s
+        needed = [row.up_bits / 8 for row in table.placements.values() if row.label != DEVICE]
+        # One of few bytes, which tells of the round trip, and one as large as what a frame sends at least.
+        largest = int(min(max(min(needed, default=0.0), 2.0 * LEAST_PROBE_BYTES), MOST_PROBE_BYTES))
+        self.probe_bytes = (LEAST_PROBE_BYTES, largest)
+        self._heard_s = -math.inf
+        self._pause_s = PROBE_FIRST_S
+        self._served_s, self._computed_s, self._fade_s = 0.0, 0.0, FADE_FIRST_S
+        self._late: Optional[Tuple[Placement, float]] = None
+        self._strikes = 0
+
+    @property
+    def rescues(self) -> bool:
+        """Whether the device does the rest of a frame that had no answer."""
+        return self._policy.fallback == LOCAL and self._table.local is not None
+
+    def conditions(self, now_s: float, sensed: Dict[str, Any]) -> Conditions:
+        """What is known now. ``sensed``: temperature_c, battery, charging as far as the device has them.
+
+        A server that failed counts as gone until a probe found it again: no frame is risked for that.
+        """
+        return Conditions(
+            self.link.uplink_bps,
+            self.link.downlink_bps,
+            self.link.rtt_s,
+            self.slow_down.faded(math.exp(-max(now_s - self._served_s, 0.0) / self._fade_s)),
+            self.device_scale.faded(math.exp(-max(now_s - self._computed_s, 0.0) / FADE_MOST_S)),
+            self.breaker.state(now_s) == CLOSED,
+            sensed.get("temperature_c"),
+            sensed.get("battery"),
+            sensed.get("charging"),
+        )
+
+    def decide(self, now_s: float, sensed: Dict[str, Any]) -> Decision:
+        """The placement for a frame that begins now."""
+        decision: Decision = self.chooser.choose(self.conditions(now_s, sensed))
+        return decision
+
+    def patience_s(self, decision: Decision) -> float:
+        """How long after its begin a frame may wait for the server, see decide.patience_s."""
+        row = decision.placement
+        if self._deadline_s is None or row is None:
+            return NO_DEADLINE_S
+        predicted_s = decision.predicted_s or 0.0
+        return patience_s(self._table, row, self._deadline_s, self.device_scale.value, self.rescues, predicted_s)
+
+    def computed(self, row: Placement, measured_s: float, now_s: float) -> None:
+        """Nothing; the device's part of a placement took so long, coding included."""
+        predicted_s = row.device_s + row.device_codec_s
+        if predicted_s >= LEAST_MEASURED_S:
+            self.device_scale.take(measured_s, predicted_s)
+            self._computed_s = now_s
+
+    def answered(self, row: Placement, exchange: Exchange, now_s: float) -> None:
+        """Nothing; the server answered a frame's request in time."""
+        self.breaker.succeeded()
+        self._heard_s, self._pause_s, self._late, self._strikes = now_s, PROBE_FIRST_S, None, 0
+        self.link.take(exchange)
+        work_s = _work_s(row)
+        if work_s > 0 and exchange.service_s > 0:
+            self._measured(now_s)
+            self.slow_down.take(exchange.service_s, work_s)
+            if self.slow_down.value < 1.5:
+                self._fade_s = FADE_FIRST_S
+
+    def failed(self, row: Placement, waited_s: float, now_s: float, late: bool) -> None:
+        """Nothing; a frame's request had no answer ``waited_s`` after its first bit went. ``late``: it may still have
+        been under way; else the server is known not to be there.
+
+        A late answer is taken to be the link's fault, unless the probe that follows finds the link quick, STRIKES times
+        in a row.
+        """
+        self.breaker.failed(now_s)
+        self._heard_s = now_s
+        if late:
+            self.link.lost(row.up_bits, waited_s)
+            self._late = (row, waited_s)
+
+    def probe_due(self, decision: Decision, now_s: float) -> bool:
+        """Whether to ask the link beside the frames, with ``probe_bytes`` one after the other: while frames stay here
+        nothing else would tell that it is better, or that the server is back. Probes become rarer while that lasts.
+        """
+        if decision.placement is not None and decision.placement.label != DEVICE:
+            return False
+        return now_s - self._heard_s >= self._pause_s and self.breaker.allows(now_s)
+
+    def probing(self, now_s: float) -> None:
+        """Nothing; a probe is sent now."""
+        self._heard_s = now_s
+        self._pause_s = min(self._pause_s * PROBE_GROWTH, PROBE_MOST_S)
+
+    def probed(self, exchange: Exchange, now_s: float) -> None:
+        """Nothing; one request of a probe was answered."""
+        self.breaker.succeeded()
+        self.link.take(exchange)
+        if self._late is None or exchange.up_bits <= 8.0 * LEAST_PROBE_BYTES:
+            return
+        row, waited_s = self._late
+        self._late = None
+        self._strikes += 1
+        served_s = waited_s - self.link.rtt_s - row.up_bits / self.link.uplink_bps
+        if self._strikes >= STRIKES and served_s > _work_s(row) * self.slow_down.value > 0:
+            self._measured(now_s)
+            self.slow_down.at_least(served_s / _work_s(row))
+            self._fade_s = min(self._fade_s * 2, FADE_MOST_S)
+
+    def probe_failed(self, up_bits: float, waited_s: float, now_s: float, late: bool) -> None:
+        """Nothing; it was not. ``late``: there was no answer; else the server is known not to be there."""
+        self.breaker.failed(now_s)
+        self._late, self._strikes = None, 0
+        if late:
+            self.link.lost(up_bits, waited_s)
+
+    def _measured(self, now_s: float) -> None:
+        """The server was measured: what had faded of the belief since then is gone for good."""
+        self.slow_down.value = self.slow_down.faded(math.exp(-max(now_s - self._served_s, 0.0) / self._fade_s))
+        self._served_s = now_s
+
+
+def _work_s(row: Placement) -> float:
+    """The unloaded server's seconds for a placement."""
+    return row.server_s + row.server_codec_s + row.request_s
