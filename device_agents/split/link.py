@@ -15,7 +15,7 @@ from device_agents.split.wire import Endpoint, Wire, WireError
 
 PATH = "/edgewise/link"
 FIRST_BYTES, GROWTH = 4096, 4
-EMPTY_FIRST = 8  # empty requests before the others, and one with each round
+EMPTY_FIRST = 8  # empty requests before the others, and one before each
 DEFAULT_DURATION_S, MAX_DURATION_S = 6.0, 600.0
 MAX_BYTES = 16 << 20  # of one body
 MAX_SAMPLES = 20_000
@@ -70,11 +70,10 @@ def _rounds(wire: Wire, asked: Asked) -> Tuple[List[Sample], Optional[str]]:
         samples += [_exchange(wire, EMPTY, 0) for _ in range(EMPTY_FIRST)]
         sizes = {kind: _sizes(wire, kind, asked, samples) for kind in (UP, DOWN)}
         while time.monotonic() < end_s and len(samples) < MAX_SAMPLES:
-            samples.append(_exchange(wire, EMPTY, 0))
             for kind in (UP, DOWN):
                 for size in sizes[kind]:
                     if time.monotonic() < end_s:
-                        samples.append(_exchange(wire, kind, size))
+                        samples += [_exchange(wire, EMPTY, 0), _exchange(wire, kind, size)]
     except WireError as error:
         return samples, str(error)
     return samples, None

@@ -27,6 +27,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "store": ("mobile.cli.store", "What edgewise stored on a device: list it, or free its space."),
     "bench": ("mobile.cli.bench", "Measure models on devices."),
     "profile": ("mobile.cli.profile", "Per-operator and per-cut times of a model on a device."),
+    "link": ("mobile.cli.link", "Measure the link between a device and an edge server."),
     "serve": ("mobile.cli.serve", "Serve the server's parts of split packages."),
     "attach": ("mobile.cli.attach", "Come back to runs that devices measure on their own, and store them."),
     "runs": ("mobile.cli.runs", "The stored runs, newest first."),

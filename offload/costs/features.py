@@ -51,6 +51,7 @@ class _Reader:
             bits = ONNX_TYPES.get(tensor.values.data_type, ("", 0))[1]
             self._weight_bytes[tensor.values.name] = packed_bytes(math.prod(tensor.values.dims), bits)
             self._shapes.shapes[tensor.values.name] = tuple(tensor.dims)
+        self._values = {t.name: _as_shape(t) for t in proto.initializer if len(t.dims) == 1 and t.data_type == 7}
         for index in graph.copied:
             self._note_copied(proto.node[index])
 
@@ -62,6 +63,11 @@ class _Reader:
                     bits = ONNX_TYPES.get(attribute.t.data_type, ("", 0))[1]
                     self._weight_bytes[node.output[0]] = packed_bytes(math.prod(attribute.t.dims), bits)
                     self._shapes.shapes[node.output[0]] = tuple(attribute.t.dims)
+        elif node.op_type == "ConstantOfShape":
+            shape = self._values.get(node.input[0])
+            if shape is not None:
+                self._shapes.shapes[node.output[0]] = shape
+                self._weight_bytes[node.output[0]] = math.prod(shape) * _item_bytes(node)
         elif node.op_type in ("DequantizeLinear", "Identity", "Cast") and node.input[0] in self._shapes.shapes:
             self._shapes.shapes[node.output[0]] = self._shapes.shapes[node.input[0]]
 
@@ -110,3 +116,16 @@ class _Reader:
                 yield name
             elif name in self._copied:
                 left.extend(taken(self._copied[name]))
+
+
+def _as_shape(tensor: Any) -> tuple[int, ...]:
+    """The numbers of an int64 vector."""
+    import onnx
+
+    return tuple(int(number) for number in onnx.numpy_helper.to_array(tensor))
+
+
+def _item_bytes(node: Any) -> int:
+    """Bytes of one number that a ConstantOfShape makes; float32 unless it says otherwise."""
+    kinds = [attribute.t.data_type for attribute in node.attribute if attribute.name == "value"]
+    return (ONNX_TYPES.get(kinds[0] if kinds else 1, ("", 32))[1] + 7) // 8
