@@ -6,10 +6,11 @@ BIN := $(VENV)/bin
 TFLITE_VENV := $(VENV)-tflite
 # Tests mostly wait, for a few seconds of measuring and for links that break: more run side by side than there are cores.
 # A file's tests stay together, in the files' order: pages of the manual come early, for they take longest.
-# WORKERS=0 runs them one after another.
+# A test that takes too long fails by a signal there: a worker that ends with it, as the usual way has it, may take the
+# others' tests along. WORKERS=0 runs them one after another.
 WORKERS ?= 4
 LAB_WORKERS ?= 3
-SIDE_BY_SIDE := --dist loadfile --no-loadscope-reorder
+side_by_side = -n $(1) $(if $(filter-out 0,$(1)),--dist loadfile --no-loadscope-reorder --timeout-method=signal)
 
 .PHONY: quickstart test lint unit lab soak install dev tflite clean
 
@@ -50,11 +51,11 @@ lint: dev
 
 unit: dev tflite
 	EDGEWISE_TFLITE_PYTHON=$(abspath $(TFLITE_VENV)/bin/python) $(BIN)/python -m pytest -m 'not lab' \
-	  -n $(WORKERS) $(SIDE_BY_SIDE) $(PYTEST_ARGS)
+	  $(call side_by_side,$(WORKERS)) $(PYTEST_ARGS)
 
 # The virtual device lab: root on Linux x86-64, `python -m tests.lab install` once. Each worker has a lab of its own.
 lab: dev
-	$(BIN)/python -m pytest -m lab -n $(LAB_WORKERS) $(SIDE_BY_SIDE) $(PYTEST_ARGS)
+	$(BIN)/python -m pytest -m lab $(call side_by_side,$(LAB_WORKERS)) $(PYTEST_ARGS)
 
 # Random faults in numbers; COUNT=300 takes hours. CI runs a tenth as a part of `make lab`.
 COUNT ?= 30

@@ -44,11 +44,18 @@ def _version(metadata, name):
         return "absent"
 
 
+@pytest.hookimpl(trylast=True)
 def pytest_sessionfinish(session):
-    """In a full check (CI=true) a skip that is not on the list fails the run."""
+    """In a full check (CI=true) a skip that is not on the list fails the run.
+
+    When the run did not come to its end, `--last-failed` is then about all tests: some were never begun.
+    """
     reporter = session.config.pluginmanager.get_plugin("terminalreporter")
     if os.environ.get("CI") != "true" or reporter is None:
         return
+    cache = getattr(session.config, "cache", None)
+    if cache is not None and session.exitstatus not in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED):
+        cache.set("cache/lastfailed", {})
     reasons = sorted({str(report.longrepr[2]) for report in reporter.stats.get("skipped", []) if report.longrepr})
     bad = forbidden(reasons)
     if bad and session.exitstatus == 0:

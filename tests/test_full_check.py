@@ -46,3 +46,31 @@ def test_a_skip_that_is_not_on_the_list_fails(tmp_path, workers):
 def test_a_skip_on_the_list_does_not_and_nobody_minds_outside_a_full_check(tmp_path):
     assert check(tmp_path, "no CPython 3.99 on this machine", 2).returncode == 0
     assert check(tmp_path, "I did not feel like it", 0, CI="").returncode == 0
+
+
+def test_after_a_run_that_broke_off_all_tests_are_run_again(tmp_path):
+    """One fails, then pytest itself breaks: what had failed until then is not all that must be looked at."""
+    (tmp_path / "pytest.ini").write_text("[pytest]\n")
+    (tmp_path / "test_planted.py").write_text(
+        "import os, pytest\n\n"
+        "def test_one():\n    assert 'AGAIN' in os.environ\n\n"
+        "def test_two():\n    'AGAIN' in os.environ or pytest.exit('broken', returncode=3)\n\n"
+        "def test_three():\n    pass\n"
+    )
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "tests.conftest", "-p", "no:xdist"]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "CI": "true"}
+    environment.pop("PYTEST_XDIST_WORKER", None)
+
+    def run(*arguments, **env):
+        return subprocess.run(
+            [*command, *arguments],
+            cwd=tmp_path,
+            env={**environment, **env},
+            capture_output=True,
+            text=True,
+            timeout=100,
+        )
+
+    assert run().returncode == 3
+    again = run("--last-failed", AGAIN="1")
+    assert "3 passed" in again.stdout, again.stdout + again.stderr
