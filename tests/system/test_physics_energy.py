@@ -6,12 +6,14 @@
 from __future__ import annotations
 
 import os
+import sys
 
 import pytest
 
 from tests.lab.physics import BOARDS
 from tests.soak.energy import SHORT, coverage, draw, needed_s, short_runs, soak, throttles
 
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="looks for processes under /proc")
 ROUNDS = int(os.environ.get("EDGEWISE_ENERGY_ROUNDS", "20"))
 
 

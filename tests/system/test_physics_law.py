@@ -28,6 +28,7 @@ from tests.lab.physics.truth import Truth, TruthLog
 from tests.lab.places import REPOSITORY
 from tests.lab.process import start_ticks_of, wait_until
 
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="looks for processes under /proc")
 S = 1_000_000_000
 LAW = Law(idle_w=5.0, watts_per_core=4.0, cores=4, resistance_k_per_w=3.0, capacity_j_per_k=20.0, lag_s=0.2)
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 import errno
 import os
 import shutil
+import sys
 from collections.abc import Callable
 from contextlib import contextmanager
 from pathlib import Path
@@ -21,6 +22,7 @@ from device_agents.sensors.base import SourceSensor
 from tests.lab.personalities import PERSONALITIES, SAID
 from tests.lab.process import wait_until
 
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="looks for files under /proc")
 HWMON = "sys/class/hwmon"
 RAPL = "sys/class/powercap/intel-rapl:0/energy_uj"
 PACKAGE_COUNT = "sys/devices/system/cpu/cpu0/thermal_throttle/package_throttle_count"
