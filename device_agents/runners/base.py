@@ -61,7 +61,7 @@ class Runner:
         raise AgentFailure("bad-spec", "runner {!r} has no outputs to evaluate".format(self.name))
 
     def finish(self) -> None:
-        """Nothing, once ``summary`` says what is to be said of the whole run; called once, after the last invocation."""
+        """Nothing, once ``summary`` says what there is to say of the whole run; called after the last invocation."""
 
     def close(self) -> None:
         """Nothing, once the runtime's resources are given back. May be called at any time, and twice."""

@@ -219,7 +219,7 @@ def _open_models(
     opened: list[Model] = []
     damaged: list[tuple[str, EdgewiseError]] = []
     for path in map(Path, paths):
-        if not path.is_file():
+        if not path.exists():
             raise UsageError(f"{path}: no such file", hint="give the path of a .onnx or .tflite file")
         try:
             model = open_model(path)

@@ -10,6 +10,7 @@ import click
 
 from mobile.cli.output import json_option, open_inventory, plain_table, print_json
 from mobile.cli.parsing import bindings, rate, scales, seconds, text_list
+from mobile.cli.split_run import bench, run
 
 if TYPE_CHECKING:
     from device_agents.split.package import Package
@@ -245,3 +246,7 @@ def _show_package(written: Package, evidence: list[Evidence]) -> None:
         f" whole by at most {worst.uncoded:.2g} of the output's largest value; as coded the arg-max agrees on at least"
         f" {least.top1_agreement:.1%} of {least.samples} samples"
     )
+
+
+command.add_command(bench)
+command.add_command(run)
