@@ -9,7 +9,7 @@ import re
 import signal
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,10 +19,12 @@ from mobile.errors import UsageError
 
 if TYPE_CHECKING:
     from offload.serve.metrics import Metrics
+    from offload.serve.models import Model
     from offload.serve.server import Options
     from offload.serve.tails import Engine
 
 UNITS = {"": 1, "k": 1000, "m": 1000**2, "g": 1000**3, "ki": 1 << 10, "mi": 1 << 20, "gi": 1 << 30}
+SHOWN = 8  # models that are named when it starts
 LOG_LINES = 10_000  # that wait to be written; beyond that they are dropped rather than the server held up
 
 
@@ -74,20 +76,22 @@ def command(packages: tuple[str, ...], engine: str, json_log: bool, cache: int, 
     for line in _warnings(options):
         click.echo(f"edgewise: {line}", err=True)
     log = _JsonLog() if json_log else None
-    metrics = Metrics()
-    made = _engine(engine, cache, metrics)
 
     def ready(url: str) -> None:
         click.echo(url)
         if log is not None:
             log.write({"event": "listening", "url": url, "models": sorted(models)})
         else:
-            click.echo(
-                f"{len(models)} models: {', '.join(sorted(models)[:8])}{', ...' if len(models) > 8 else ''}", err=True
-            )
+            more = ", ..." if len(models) > SHOWN else ""
+            click.echo(f"{len(models)} models: {', '.join(sorted(models)[:SHOWN])}{more}", err=True)
 
     try:
-        caught = server.run(server.serve(models, made, metrics, options, ready, log.write if log is not None else None))
+        if engine == "triton":
+            caught = _triton(models, options, ready)
+        else:
+            metrics = Metrics()
+            made = _engine(engine, cache, metrics)
+            caught = server.run(server.serve(models, made, metrics, options, ready, log.write if log else None))
     finally:
         if log is not None:
             log.close()
@@ -112,6 +116,17 @@ def _options(asked: Mapping[str, Any]) -> Options:
         key=Path(asked["key"]) if asked["key"] else None,
         limits=Limits(max_body=most, queue=asked["queue"], max_batch=asked["max_batch"], bodies=4 * most),
     )
+
+
+def _triton(models: Mapping[str, Model], options: Options, ready: Callable[[str], None]) -> int:
+    import tempfile
+
+    from offload.serve import triton_repository
+
+    with tempfile.TemporaryDirectory(prefix="edgewise-triton-") as name:
+        for model in triton_repository.write(Path(name) / "models", models):
+            click.echo(f"edgewise: warning: {model} takes its inputs uncoded from a tritonserver", err=True)
+        return triton_repository.run(Path(name) / "models", options, ready)
 
 
 def _warnings(options: Options) -> list[str]:
