@@ -75,17 +75,17 @@ class Policy(NamedTuple):
         return dict(self._asdict(), schema=1, when=rules)
 
 
-def patience_s(
-    table: Table, row: Placement, deadline_s: float, device_scale: float, rescues: bool, predicted_s: float = 0.0
-) -> float:
-    """How long after its begin a frame may wait for the server, in seconds: where the device does the rest of a frame
-    that had no answer (``rescues``), that must still end by the deadline. Yet no less than CHANCE times what was
-    predicted, and not beyond the deadline: so the end is by the deadline, or by it and the time of the rest.
+def rest_s(table: Table, row: Placement, device_scale: float) -> float:
+    """The device's seconds for what a placement has on the server."""
+    return 0.0 if table.local is None else max(table.local.device_s - row.device_s, 0.0) * device_scale
+
+
+def patience_s(deadline_s: float, rest_here_s: float, predicted_s: float = 0.0) -> float:
+    """How long after its begin a frame may wait for the server, in seconds: so that the rest of it, which takes
+    ``rest_here_s`` on the device (0: nobody does it), still ends by the deadline. Yet no less than CHANCE times what
+    was predicted, and not beyond the deadline: so the end is by the deadline, or by it and the time of the rest.
     """
-    rest_s = 0.0
-    if rescues and table.local is not None:
-        rest_s = max(table.local.device_s - row.device_s, 0.0) * device_scale
-    return min(max(deadline_s - rest_s, CHANCE * predicted_s), deadline_s) - SPARE_S
+    return min(max(deadline_s - rest_here_s, CHANCE * predicted_s), deadline_s) - SPARE_S
 
 
 class Decider:

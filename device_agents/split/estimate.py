@@ -108,7 +108,7 @@ class Factor:
 
     def faded(self, share: float) -> float:
         """The value when so much of it (1 all, 0 nothing: 1.0) is still believed, because it was long not measured."""
-        return self.value**share
+        return float(self.value**share)
 
 
 class Smoothed:

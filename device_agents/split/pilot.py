@@ -9,8 +9,8 @@ import math
 from typing import Any, Dict, Optional, Tuple
 
 from device_agents.split.breaker import CLOSED, Breaker
-from device_agents.split.decide import LOCAL, Decider, Decision, Policy, patience_s
-from device_agents.split.estimate import Exchange, Factor, LinkEstimate
+from device_agents.split.decide import CHANCE, LOCAL, Decider, Decision, Policy, patience_s, rest_s
+from device_agents.split.estimate import Exchange, Factor, LinkEstimate, Smoothed
 from device_agents.split.table import DEVICE, Conditions, Placement, Table
 
 NO_DEADLINE_S = 60.0  # nothing waits for ever
@@ -18,8 +18,9 @@ LEAST_PROBE_BYTES, MOST_PROBE_BYTES = 256, 16384
 PROBE_LIMIT_S = 2.0
 PROBE_FIRST_S, PROBE_GROWTH, PROBE_MOST_S = 0.5, 1.25, 2.0  # without traffic the link is asked after so long
 # A slow server or a hot device that is not used any more is not measured any more: what was believed of it is forgotten
-# with this time constant, so that it is tried again; each time it was in vain makes it twice as long.
-FADE_FIRST_S, FADE_MOST_S = 5.0, 40.0
+# with this time constant (or over so many frames, whichever is longer), so that it is tried again; each time it was in
+# vain makes it twice as long.
+FADE_FIRST_S, FADE_FRAMES, FADE_MOST = 5.0, 20, 8.0
 STRIKES = 2
 LEAST_MEASURED_S = 1e-3  # a shorter part of the device tells nothing about its heat
 
@@ -40,7 +41,7 @@ class Pilot:
         chooser: Optional[Any] = None,
     ) -> None:
         self.link = link or LinkEstimate(2e7, 2e7, 0.02)
-        self.slow_down, self.device_scale = Factor(0.4), Factor()
+        self.slow_down, self.device_scale = Factor(0.5), Factor()
         self.breaker = breaker or Breaker()
         self.chooser = chooser or Decider(policy, table, deadline_s)
         self._policy, self._table, self._deadline_s = policy, table, deadline_s
@@ -50,7 +51,9 @@ class Pilot:
         self.probe_bytes = (LEAST_PROBE_BYTES, largest)
         self._heard_s = -math.inf
         self._pause_s = PROBE_FIRST_S
-        self._served_s, self._computed_s, self._fade_s = 0.0, 0.0, FADE_FIRST_S
+        self._served_s, self._computed_s, self._fades = 0.0, 0.0, 1.0
+        self._begun_s: Optional[float] = None
+        self._interval = Smoothed()
         self._late: Optional[Tuple[Placement, float]] = None
         self._strikes = 0
 
@@ -68,8 +71,8 @@ class Pilot:
             self.link.uplink_bps,
             self.link.downlink_bps,
             self.link.rtt_s,
-            self.slow_down.faded(math.exp(-max(now_s - self._served_s, 0.0) / self._fade_s)),
-            self.device_scale.faded(math.exp(-max(now_s - self._computed_s, 0.0) / FADE_MOST_S)),
+            self.slow_down.faded(self._kept(now_s - self._served_s, self._fades)),
+            self.device_scale.faded(self._kept(now_s - self._computed_s, FADE_MOST)),
             self.breaker.state(now_s) == CLOSED,
             sensed.get("temperature_c"),
             sensed.get("battery"),
@@ -78,16 +81,27 @@ class Pilot:
 
     def decide(self, now_s: float, sensed: Dict[str, Any]) -> Decision:
         """The placement for a frame that begins now."""
+        if self._begun_s is not None:
+            self._interval.take(now_s - self._begun_s)
+        self._begun_s = now_s
         decision: Decision = self.chooser.choose(self.conditions(now_s, sensed))
         return decision
 
     def patience_s(self, decision: Decision) -> float:
-        """How long after its begin a frame may wait for the server, see decide.patience_s."""
-        row = decision.placement
-        if self._deadline_s is None or row is None:
+        """How long after its begin a frame may wait for the server, see decide.patience_s.
+
+        Without a deadline a policy that may do the rest here waits as long again as that would take: then whatever
+        happens it loses no more (the rule of Karlin et al., Competitive snoopy caching, Algorithmica 3, 1988).
+        """
+        row, predicted_s = decision.placement, decision.predicted_s or 0.0
+        if row is None:
+            return 0.0
+        here_s = rest_s(self._table, row, self.device_scale.value) if self.rescues else 0.0
+        if self._deadline_s is not None:
+            return patience_s(self._deadline_s, here_s, predicted_s)
+        if not self.rescues or self._policy.policy == "fixed":
             return NO_DEADLINE_S
-        predicted_s = decision.predicted_s or 0.0
-        return patience_s(self._table, row, self._deadline_s, self.device_scale.value, self.rescues, predicted_s)
+        return min(max(predicted_s + here_s, CHANCE * predicted_s), NO_DEADLINE_S)
 
     def computed(self, row: Placement, measured_s: float, now_s: float) -> None:
         """Nothing; the device's part of a placement took so long, coding included."""
@@ -106,7 +120,7 @@ class Pilot:
             self._measured(now_s)
             self.slow_down.take(exchange.service_s, work_s)
             if self.slow_down.value < 1.5:
-                self._fade_s = FADE_FIRST_S
+                self._fades = 1.0
 
     def failed(self, row: Placement, waited_s: float, now_s: float, late: bool) -> None:
         """Nothing; a frame's request had no answer ``waited_s`` after its first bit went. ``late``: it may still have
@@ -147,7 +161,7 @@ class Pilot:
         if self._strikes >= STRIKES and served_s > _work_s(row) * self.slow_down.value > 0:
             self._measured(now_s)
             self.slow_down.at_least(served_s / _work_s(row))
-            self._fade_s = min(self._fade_s * 2, FADE_MOST_S)
+            self._fades = min(self._fades * 2, FADE_MOST)
 
     def probe_failed(self, up_bits: float, waited_s: float, now_s: float, late: bool) -> None:
         """Nothing; it was not. ``late``: there was no answer; else the server is known not to be there."""
@@ -158,8 +172,13 @@ class Pilot:
 
     def _measured(self, now_s: float) -> None:
         """The server was measured: what had faded of the belief since then is gone for good."""
-        self.slow_down.value = self.slow_down.faded(math.exp(-max(now_s - self._served_s, 0.0) / self._fade_s))
+        self.slow_down.value = self.slow_down.faded(self._kept(now_s - self._served_s, self._fades))
         self._served_s = now_s
+
+    def _kept(self, idle_s: float, times: float) -> float:
+        """The share of a belief that is left when it was not measured for so long."""
+        constant_s = times * max(FADE_FIRST_S, FADE_FRAMES * (self._interval.value or 0.0))
+        return math.exp(-max(idle_s, 0.0) / constant_s)
 
 
 def _work_s(row: Placement) -> float:

@@ -1,1 +1,1 @@
-"""Policies over bandwidth traces: the same deciding objects as live, in a simulated world. Every figure is simulated."""
+"""Policies over bandwidth traces: the objects that decide live, in a simulated world. Every figure is simulated."""

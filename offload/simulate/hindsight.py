@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from device_agents.split.decide import patience_s
+from device_agents.split.decide import patience_s, rest_s
 from device_agents.split.table import Placement, Table
 from offload.simulate.run import Run
 from offload.simulate.world import NEVER_S, World, outcome
@@ -45,18 +45,19 @@ def _clairvoyant(table: Table, world: World, begin_s: float, rescue: bool) -> tu
 def _fixed(
     table: Table, world: World, row: Placement, begins: Sequence[float], deadline_s: float | None, rescue: bool
 ) -> tuple[float, ...]:
-    """The better on average of its two ways to wait: so that the rest can still be done in time, or until the deadline."""
+    """The better on average of two ways to wait: so that the rest can still be done in time, or until the deadline."""
 
     def waiting(rescued: bool) -> tuple[float, ...]:
         found = []
         for begin_s in begins:
             wait_s = NEVER_S
             if deadline_s is not None:
-                wait_s = patience_s(table, row, deadline_s, world.device_scale.at(begin_s), rescued)
+                here_s = rest_s(table, row, world.device_scale.at(begin_s)) if rescued else 0.0
+                wait_s = patience_s(deadline_s, here_s)
             found.append(outcome(world, table, row, begin_s, wait_s, rescue=rescue).latency_s)
         return tuple(found)
 
-    return min(waiting(True), waiting(False), key=mean)
+    return min(waiting(rescue), waiting(False), key=mean)
 
 
 def mean(values: Sequence[float]) -> float:

@@ -1,8 +1,8 @@
 """Synthetic worlds, made by a kind and a seed. Invented laws, not recordings: what each is like stands beside it.
 
 Bandwidths are those of the uplink; the downlink is ``DOWN_RATIO`` times as fast. Rates hold for ``STEP_S``. The same
-kind and seed give the same world on every machine (Python's own Mersenne Twister). The round trip and the server's times
-have 15 % of noise that is new at each step, the device's 3 %.
+kind and seed give the same world on every machine (Python's own Mersenne Twister). The round trip and the server's
+times have 15 % of noise that is new at each step, the device's 3 %.
 """
 
 from __future__ import annotations
@@ -140,8 +140,8 @@ def lte(rng: random.Random, count: int, mean_bps: float) -> list[float]:
 
 
 def wifi(rng: random.Random, count: int, mean_bps: float) -> list[float]:
-    """Three times the mean when alone; others on the air take up to nine tenths of it in bursts (exponential, 2 s, every
-    8 s); 15 % of noise over 1 s.
+    """Three times the mean when alone; others on the air take up to nine tenths of it in bursts (exponential, 2 s,
+    every 8 s); 15 % of noise over 1 s.
     """
     noise = ar1(rng, count, mean_bps * 3, 0.15, 1.0)
     taken, left, busy = 0.0, rng.expovariate(1 / 8.0), False

@@ -126,7 +126,7 @@ class Steps(Generic[Value]):
         return self.values[max(bisect_right(self.times_s, when_s) - 1, 0)]
 
     def first(self, start_s: float, end_s: float, other_than: Value) -> tuple[float, Value] | None:
-        """(time, value) of the first moment from ``start_s`` to ``end_s`` at which it is another value; None for none."""
+        """(time, value) of the first moment from ``start_s`` to ``end_s`` with another value; None for none."""
         if self.at(start_s) != other_than:
             return start_s, self.at(start_s)
         at = bisect_right(self.times_s, start_s)

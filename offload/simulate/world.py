@@ -9,11 +9,16 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+from device_agents.split.decide import rest_s
 from device_agents.split.table import DEVICE, Placement, PowerProfile, Table
 from offload.simulate.trace import Steps, Trace
 
 UP, REFUSED, HUNG = "up", "refused", "hung"
 NEVER_S = 60.0  # a request without a deadline is given up then, as the client does
+
+
+ONE, NOTHING, NO_CHARGER = Steps((1.0,)), Steps[float | None]((None,)), Steps[bool | None]((None,))
+ALWAYS_UP, RTT = Steps((UP,)), Steps((0.02,))
 
 
 @dataclass(frozen=True)
@@ -25,13 +30,13 @@ class World:
 
     up: Trace
     down: Trace
-    rtt_s: Steps[float] = Steps((0.02,))
-    slow_down: Steps[float] = Steps((1.0,))
-    server: Steps[str] = Steps((UP,))
-    device_scale: Steps[float] = Steps((1.0,))
-    temperature_c: Steps[float | None] = Steps((None,))
-    battery: Steps[float | None] = Steps((None,))
-    charging: Steps[bool | None] = Steps((None,))
+    rtt_s: Steps[float] = RTT
+    slow_down: Steps[float] = ONE
+    server: Steps[str] = ALWAYS_UP
+    device_scale: Steps[float] = ONE
+    temperature_c: Steps[float | None] = NOTHING
+    battery: Steps[float | None] = NOTHING
+    charging: Steps[bool | None] = NO_CHARGER
 
     def sensed(self, when_s: float) -> dict[str, float | bool | None]:
         """What the device's sensors show."""
@@ -121,9 +126,7 @@ def outcome(
     if kind == "ok":
         done = Outcome(known_s - start_s, head_s, sent_s, known_s, answer, None, False, row.up_bits, row.down_bits)
         return _priced(table, done, 0.0)
-    more_s = 0.0
-    if can_rescue and table.local is not None:
-        more_s = max(table.local.device_s - row.device_s, 0.0) * scale
+    more_s = rest_s(table, row, scale) if can_rescue else 0.0
     failed = Outcome(known_s + more_s - start_s, head_s, sent_s, known_s, answer, kind, not can_rescue, up_bits, 0.0)
     return _priced(table, failed, more_s)
 
