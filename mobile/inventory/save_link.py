@@ -1,7 +1,7 @@
 """Writes a measured link into devices.yaml, and leaves everything else in the file as it stands, comments too.
 
 YAML that was read and written again loses its comments, so the file's lines are changed: one line for the link is put
-in the place of the old one, or behind the last. Before it takes the file's place the result is read as the inventory is.
+in the place of the old one, or behind the last. The result is read as an inventory before it takes the file's place.
 """
 
 from __future__ import annotations

@@ -268,6 +268,8 @@ def _check(profile: Profile) -> None:
     for cut in [*(part.cut for part in timed), *(cut.cut for cut in profile.cuts)]:
         if not 0 <= cut <= len(profile.pieces):
             raise ValueError(f"a cut after {cut} of {len(profile.pieces)} pieces")
+    if profile.energy is not None and not isinstance(profile.energy, dict):
+        raise ValueError("energy is no object")
     if profile.place.provenance not in ("real", "emulated", "slowed", "replayed"):
         raise ValueError(f"provenance {profile.place.provenance!r}")
 
