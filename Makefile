@@ -31,7 +31,7 @@ $(VENV)/.installed: $(BIN)/python pyproject.toml
 	@touch $@
 
 $(VENV)/.dev: $(VENV)/.installed
-	$(BIN)/python -m pip install --quiet --group dev --group torch
+	$(BIN)/python -m pip install --quiet --group dev --group torch --group ray
 	@touch $@
 
 $(TFLITE_VENV)/.installed: $(VENV)/.installed

@@ -30,7 +30,8 @@ OPEN_PATHS = ("/v2/health/live", "/v2/health/ready")  # asked by what watches se
 
 @dataclass(frozen=True)
 class Limits:
-    """Sizes in bytes. ``queue``: requests that may be in the server. ``bodies``: of all bodies that are in memory."""
+    """Sizes in bytes. ``queue``: requests that may be in the server. ``bodies``: of all bodies that are in memory, and
+    again of all that was decoded from them."""
 
     max_body: int = 64 << 20
     queue: int = 64
@@ -57,7 +58,8 @@ class App:
         self._bodies = 0
         self.load = 0
         self.draining = False
-        self._pipeline = Pipeline(engine, metrics, limits.max_batch, limits.max_body, lambda: self.load)
+        sizes = (limits.max_body, limits.bodies)
+        self._pipeline = Pipeline(engine, metrics, limits.max_batch, sizes, lambda: self.load)
 
     def close(self) -> None:
         """Nothing; waits for what is running."""

@@ -40,6 +40,7 @@ class Metrics:
         self._tail_bytes = made(prometheus.Gauge, "loaded_bytes", "Size of the files of the models in memory")
         self._loads = made(prometheus.Counter, "loads", "Models that were loaded")
         self._again = made(prometheus.Counter, "answered_again", "Requests sent again and answered from memory")
+        self._faults = made(prometheus.Counter, "faults", "Faults of the server itself", ("kind",))
         self._of_stage = {stage: self._stages.labels(stage) for stage in STAGES}
 
     def answered(self, model: str, status: int, received_bytes: int, sent_bytes: int) -> None:
@@ -54,6 +55,10 @@ class Metrics:
             found = times_ns.get(f"{stage}_ns")
             if found is not None:
                 histogram.observe(found * 1e-9)
+
+    def fault(self, kind: str) -> None:
+        """Something happened that the server should never do; ``kind`` is the exception's type."""
+        self._faults.labels(kind).inc()
 
     def ran(self, requests: int) -> None:
         """So many requests ran as one."""

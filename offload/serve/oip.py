@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     Array = NDArray[Any]
 
 MAX_HEADER_BYTES = 1 << 20  # of the JSON in front of binary tensors
-MAX_JSON_BYTES = 16 << 20  # of a request that is JSON altogether: parsed, it takes many times that
+MAX_JSON_BYTES = 4 << 20  # of a request that is JSON altogether: parsed, it takes sixteen times that
 MAX_TENSORS, MAX_DIMS, MAX_ID = 4096, 16, 256
 MAX_DEADLINE_MS = 86_400_000.0
 CODEC = "edgewise_codec"

@@ -48,6 +48,7 @@ class Job:
     wanted: tuple[oip.Wanted, ...] = ()
     feeds: Mapping[str, Array] = field(default_factory=dict)
     key: Key | None = None
+    decoded_bytes: int = 0
     entered_ns: int = 0
     times: dict[str, int] = field(default_factory=dict)
 
@@ -72,13 +73,17 @@ class _Lane:
 
 
 class Pipeline:
-    """Takes requests and answers them. ``load``: how many are in it."""
+    """Takes requests and answers them. ``load``: how many requests are in the server.
+
+    ``sizes``: bytes that one frame may decode to where the model leaves it open, and of all decoded frames that wait.
+    """
 
     def __init__(
-        self, engine: Engine, metrics: Metrics, max_batch: int, limit_bytes: int, load: Callable[[], int]
+        self, engine: Engine, metrics: Metrics, max_batch: int, sizes: tuple[int, int], load: Callable[[], int]
     ) -> None:
-        self._engine, self._metrics, self._max_batch = engine, metrics, max_batch
-        self._limit_bytes, self._load = limit_bytes, load
+        self._engine, self._metrics, self._max_batch, self._load = engine, metrics, max_batch, load
+        self._limit_bytes, self._limit_decoded_bytes = sizes
+        self._decoded_bytes, self._counting = 0, threading.Lock()
         self._answers = Answers()
         self._lanes: dict[str, _Lane] = {}
         self._pool = Threads(THREADS, "edgewise-serve")
@@ -134,8 +139,19 @@ class Pipeline:
             job.key = key
         job.wanted = asked.wanted([value.name for value in job.model.outputs])
         job.feeds = job.model.feeds(asked.inputs, self._limit_bytes)
+        self._count(job, sum(job.feeds[tensor.name].nbytes for tensor in asked.inputs if tensor.codec))
         job.times["decode_ns"] = time.monotonic_ns() - began
         return True
+
+    def _count(self, job: Job, size_bytes: int) -> None:
+        """Notes what a job's frames take now that they are decoded. Refused(503) when that is too much with others'."""
+        if not size_bytes:
+            return
+        with self._counting:
+            if self._decoded_bytes + size_bytes > self._limit_decoded_bytes:
+                raise Refused(503, "the server is busy", [("Retry-After", "1")])
+            self._decoded_bytes += size_bytes
+            job.decoded_bytes = size_bytes
 
     def _key(self, job: Job, asked: oip.InferRequest) -> Key:
         """What makes a request the same one: model, id, the words in front of its tensors without the deadline, and the
@@ -147,22 +163,27 @@ class Pipeline:
 
     def _serve(self, lane: _Lane) -> None:
         """Runs one batch of a lane, and hands the lane on when more wait."""
-        jobs: list[Job] = []
         try:
-            jobs = self._gather(lane)
-            self._run(jobs)
-        except Refused as error:
-            for job in jobs:
-                self._finish(job, refusal(error))
-        except Exception as error:  # noqa: BLE001 - the thread's outermost edge: one request must not end the server
-            for job in jobs:
-                self._finish(job, _fault(error))
+            self._run_or_refuse(self._gather(lane))
+        except Exception as error:  # noqa: BLE001 - the thread's outermost edge; the lane must go on
+            self._metrics.fault(type(error).__name__)
         with lane.changed:
             more = bool(lane.waiting)
             if not more:
                 lane.running -= 1
         if more:
             self._pool.submit(self._serve, lane)
+
+    def _run_or_refuse(self, jobs: list[Job]) -> None:
+        """Answers all jobs. What fails together is run one by one: a bad request must not spoil those beside it."""
+        try:
+            self._run(jobs)
+        except Exception as error:  # noqa: BLE001 - the thread's outermost edge: one request must not end the server
+            if len(jobs) > 1:
+                for job in jobs:
+                    self._run_or_refuse([job])
+            elif jobs:
+                self._finish(jobs[0], refusal(error) if isinstance(error, Refused) else _fault(error))
 
     def _gather(self, lane: _Lane) -> list[Job]:
         """The first job that waits, and those that may run with it."""
@@ -207,6 +228,8 @@ class Pipeline:
         model, began = jobs[0].model, time.monotonic_ns()
         rows = [rows_of(job.feeds) or 0 for job in jobs] if len(jobs) > 1 else []
         outputs, loading_ns = self._engine.run(model, together([job.feeds for job in jobs]) if rows else jobs[0].feeds)
+        if rows and any(len(array) != sum(rows) for array in outputs):
+            raise Refused(500, "the model mixed the rows of several requests")  # so each is run alone
         ended = time.monotonic_ns()
         for job, found in zip(jobs, apart(outputs, rows) if rows else [outputs], strict=True):
             job.times["queue_ns"] += began - job.entered_ns
@@ -244,6 +267,10 @@ class Pipeline:
 
     def _finish(self, job: Job, answer: Answer) -> None:
         job.feeds = {}
+        if job.decoded_bytes:
+            with self._counting:
+                self._decoded_bytes -= job.decoded_bytes
+            job.decoded_bytes = 0
         if job.key is not None:
             self._answers.settle(job.key, answer)
         job.give(answer)

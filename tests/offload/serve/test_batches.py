@@ -5,14 +5,14 @@ from __future__ import annotations
 import threading
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from device_agents.split.package import Package
-from device_agents.split.wire import array_of
+from device_agents.split.wire import WireError, array_of
 from offload.serve import models
 from offload.serve.app import Limits
 from offload.serve.tails import TailCache, apart, rows_of, together
@@ -22,6 +22,14 @@ from tests.support.served_packages import server_package
 from tests.support.serving import ask, serving
 
 FREE = [("x", TensorProto.FLOAT, ["n", 4])]
+
+
+def batches(found: models.Model, feeds: dict[str, Any]) -> bool:
+    """Whether a loaded model is run for several requests at once."""
+    cache = TailCache(1 << 30)
+    assert not cache.batches(found, feeds)  # before it is loaded
+    cache.run(found, feeds)
+    return cache.batches(found, feeds)
 
 
 def only(package: Package) -> models.Model:
@@ -73,7 +81,7 @@ def test_a_model_whose_rows_are_independent_is_batched(folder: Path) -> None:
     found = only(server_package(folder, classifier(), "own"))
     feeds = {"x": np.random.default_rng(0).random((3, 4)).astype(np.float32)}
     assert found.free_rows
-    assert TailCache(1 << 30).batches(found, feeds)
+    assert batches(found, feeds)
 
 
 def over_rows() -> Any:
@@ -90,13 +98,68 @@ def test_a_model_that_mixes_its_rows_is_not_batched_though_its_first_dimension_i
     found = only(server_package(folder, make(), "own"))
     feeds = {"x": np.random.default_rng(0).random((3, 4)).astype(np.float32)}
     assert found.free_rows
-    assert not TailCache(1 << 30).batches(found, feeds)
+    assert not batches(found, feeds)
+
+
+def test_a_model_that_mixes_its_rows_is_not_batched_though_a_client_sends_nothing_but_zeros(folder: Path) -> None:
+    found = only(server_package(folder, summed(), "own"))
+    assert not batches(found, {"x": np.zeros((2, 4), np.float32)})
+
+
+def test_a_bad_request_does_not_spoil_those_that_it_runs_together_with(folder: Path) -> None:
+    table = numpy_helper.from_array(np.arange(8, dtype=np.float32).reshape(4, 2), "table")
+    made = model(
+        [helper.make_node("Gather", ["table", "x"], ["y"])],
+        [("x", TensorProto.INT64, ["n"])],
+        [("y", TensorProto.FLOAT, ["n", 2])],
+        [table],
+    )
+    package = server_package(folder, made, "own")
+    found: dict[int, Any] = {}
+
+    class Held(TailCache):
+        gate = threading.Event()
+        runs: ClassVar[list[int]] = []
+
+        def run(self, model: models.Model, feeds: Any) -> Any:
+            self.runs.append(len(feeds["x"]))
+            assert self.gate.wait(60)
+            return super().run(model, feeds)
+
+    def one(number: int) -> None:
+        try:
+            answer = ask(served.url, "own.p1", {"x": np.array([number], np.int64)}, ["y"])
+            found[number] = array_of(answer.tensors["y"]).tolist()
+        except WireError as error:
+            found[number] = str(error)[:22]
+
+    engine = Held(1 << 30)
+    engine.gate.set()
+    with serving(package.path, engine=engine) as served:
+        ask(served.url, "own.p1", {"x": np.array([0, 1], np.int64)}, ["y"])  # tells that rows are independent
+        engine.batches(only(package), {"x": np.array([0, 1], np.int64)})
+        engine.gate.clear()
+        engine.runs.clear()
+        threads = [threading.Thread(target=one, args=(number,)) for number in (0, 1, 99, 2)]
+        threads[0].start()
+        while not engine.runs:
+            time.sleep(0.005)
+        for thread in threads[1:]:
+            thread.start()
+        while sum(len(lane.waiting) for lane in served.server.app._pipeline._lanes.values()) < 3:
+            time.sleep(0.005)
+        engine.gate.set()
+        for thread in threads:
+            thread.join()
+    assert engine.runs == [1, 3, 1, 1, 1]
+    refused = "the server answers 400"
+    assert found == {0: [[0.0, 1.0]], 1: [[2.0, 3.0]], 2: [[4.0, 5.0]], 99: refused}
 
 
 def test_a_model_of_fixed_rows_is_not_batched(folder: Path) -> None:
     found = only(server_package(folder, classifier(batch=1), "own"))
     assert not found.free_rows
-    assert not TailCache(1 << 30).batches(found, {"x": np.zeros((1, 4), np.float32)})
+    assert not batches(found, {"x": np.zeros((1, 4), np.float32)})
 
 
 def test_many_clients_at_once_get_what_they_would_get_alone(fashion: Package) -> None:

@@ -7,6 +7,7 @@ import json
 import os
 import socket
 import struct
+import sys
 import threading
 import time
 from pathlib import Path
@@ -277,6 +278,35 @@ def test_bodies_that_do_not_fit_into_memory_together_have_to_come_later(echo: Pa
         while served.server.app._bodies and time.monotonic() < end:
             time.sleep(0.01)
         assert exchange(served, data)[0] == 400
+
+
+def test_frames_that_decode_to_too_much_together_have_to_come_later(echo: Package) -> None:
+    gate, frame = Gate(), encode(np.zeros(200_000, np.float32), "q8+zlib")
+    with serving(echo.path, engine=gate, limits=Limits(max_body=1 << 20, bodies=1 << 20)) as served:
+        wires = [Wire(Endpoint(served.url)) for _ in range(2)]
+        tensors = [coded("x", frame, "q8+zlib")]
+        first = threading.Thread(target=wires[0].infer, args=("echo.p1", tensors, ["y"], 60.0))
+        first.start()
+        gate.wait_for(1)
+        with pytest.raises(WireError) as caught:
+            wires[1].infer("echo.p1", tensors, ["y"], 60.0)
+        assert caught.value.kind == "busy"
+        gate.open()
+        first.join()
+        assert wires[1].infer("echo.p1", tensors, ["y"], 60.0)
+        for wire in wires:
+            wire.close()
+
+
+def test_the_same_on_the_standard_library_s_event_loop(echo: Package, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "uvloop", None)
+    big = np.arange(1 << 20, dtype=np.float32)
+    with serving(echo.path, limits=Limits(max_body=8 << 20)) as served:
+        assert type(served.loop).__module__.startswith("asyncio")
+        for _ in range(3):
+            np.testing.assert_array_equal(array_of(ask(served.url, "echo.p1", {"x": big}, ["y"]).tensors["y"]), big)
+        assert exchange(served, post(INFER, bytes(9 << 20)))[0] == 413
+        assert exchange(served, b"nonsense\r\n\r\n")[0] == 400
 
 
 @pytest.mark.parametrize("deadline_ms", [0, -5])

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import socket
+import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -33,11 +36,21 @@ http.server.HTTPServer(("127.0.0.1", int(sys.argv[sys.argv.index("--http-port") 
 """
 
 
-def parsed(text: str) -> object:
-    schema = pytest.importorskip("tritonclient.grpc.model_config_pb2")
-    from google.protobuf import text_format
+# In a process of its own: KServe's client has the same messages, and protobuf takes them once in a process.
+PARSE = """
+import json, sys
+from google.protobuf import json_format, text_format
+from tritonclient.grpc import model_config_pb2
+told = text_format.Parse(sys.stdin.read(), model_config_pb2.ModelConfig())
+print(json.dumps(json_format.MessageToDict(told, preserving_proto_field_name=True)))
+"""
 
-    return text_format.Parse(text, schema.ModelConfig())
+
+def parsed(text: str) -> dict[str, Any]:
+    """A configuration as Triton's own schema understands it."""
+    done = subprocess.run([sys.executable, "-c", PARSE], input=text, capture_output=True, text=True, timeout=100)
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
 
 
 def test_a_repository_is_as_triton_wants_it(fashion: Package, tmp_path: Path) -> None:
@@ -46,12 +59,13 @@ def test_a_repository_is_as_triton_wants_it(fashion: Package, tmp_path: Path) ->
     assert sorted(path.name for path in (tmp_path / "models").iterdir()) == sorted(found)
     for name, one in found.items():
         told = parsed((tmp_path / "models" / name / "config.pbtxt").read_text())
-        assert (told.name, told.platform, told.max_batch_size) == (name, "onnxruntime_onnx", 0)
+        assert (told["name"], told["platform"]) == (name, "onnxruntime_onnx")
+        assert told.get("max_batch_size", 0) == 0
         proto = onnx.load(tmp_path / "models" / name / "1" / "model.onnx")
-        assert [value.name for value in told.input] == [value.name for value in proto.graph.input]
-        assert [tuple(value.dims) for value in told.input] == [value.shape for value in one.inputs]
-        assert {value.name for value in told.output} <= {value.name for value in proto.graph.output}
-        assert told.parameters["edgewise_package"].string_value == fashion.id
+        assert [value["name"] for value in told["input"]] == [value.name for value in proto.graph.input]
+        assert [tuple(map(int, value["dims"])) for value in told["input"]] == [value.shape for value in one.inputs]
+        assert {value["name"] for value in told["output"]} <= {value.name for value in proto.graph.output}
+        assert told["parameters"]["edgewise_package"] == {"string_value": fashion.id}
 
 
 @pytest.mark.parametrize(
@@ -62,8 +76,7 @@ def test_a_repository_is_as_triton_wants_it(fashion: Package, tmp_path: Path) ->
 def test_types_have_triton_s_names(dtype: int, triton: str, folder: Path) -> None:
     server_package(folder, identity(dtype, [2, 3]), "own")
     told = parsed(triton_repository.config(models.load([str(folder)])["own.p1"]))
-    field = told.input[0].DESCRIPTOR.fields_by_name["data_type"].enum_type
-    assert field.values_by_number[told.input[0].data_type].name == triton
+    assert told["input"][0]["data_type"] == triton
 
 
 def test_a_scalar_is_reshaped_and_odd_names_are_quoted(folder: Path) -> None:
@@ -73,9 +86,8 @@ def test_a_scalar_is_reshaped_and_odd_names_are_quoted(folder: Path) -> None:
     )
     server_package(folder, made, "own")
     told = parsed(triton_repository.config(models.load([str(folder)])["own.p1"]))
-    assert told.input[0].name == name
-    assert (list(told.input[0].dims), list(told.input[0].reshape.shape)) == ([1], [])
-    assert told.input[0].HasField("reshape")
+    found = told["input"][0]
+    assert (found["name"], found["dims"], found["reshape"].get("shape", [])) == (name, ["1"], [])
 
 
 def test_a_placement_with_codecs_is_named(tmp_path: Path) -> None:
