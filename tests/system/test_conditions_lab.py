@@ -177,6 +177,7 @@ def phone_cache():
         prefill("aarch64", phone=True)
 
 
+@pytest.mark.timeout(600, func_only=True)  # its programs are translated, and it may have to be set up
 def test_a_phone_whose_agent_is_killed(desk, in_ctl, phone_cache, monkeypatch):
     text = (desk / "devices.yaml").read_text().replace("{transport: adb", "{kind: android, transport: adb")
     workdir = "workdir: /data/local/tmp/edgewise-drawer"  # shared with test_drawer.py: the phone is set up once
