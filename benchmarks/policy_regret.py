@@ -1,10 +1,10 @@
 """How far the adaptive policy is from a clairvoyant and from the best fixed placement. SIMULATED, made-up costs.
 
-Written down before the evaluation was run: policies were tuned on DEVELOPMENT seeds only; EVALUATION has 30 others, each
-with the next kind of trace. The adaptive policy is `policy: latency` with its defaults. Traces have a mean uplink of
-twice the bandwidth at which server and device are as fast, which is where decisions matter; a frame is due every 0.25 s
-and has to be answered by then. The clairvoyant knows the whole trace and pays nothing for a switch (a lower bound, see
-offload/simulate/hindsight.py). The same is repeated without a deadline, and with one frame a second.
+Written down before the evaluation was run: policies were tuned on DEVELOPMENT seeds only; EVALUATION has 30 others,
+each with the next kind of trace. The adaptive policy is `policy: latency` with its defaults. Traces have a mean uplink
+of twice the bandwidth at which server and device are as fast, which is where decisions matter; a frame is due every
+0.25 s and has to be answered by then. The clairvoyant knows the whole trace and pays nothing for a switch (a lower
+bound, see offload/simulate/hindsight.py). The same is repeated without a deadline, and with one frame a second.
 """
 
 from __future__ import annotations

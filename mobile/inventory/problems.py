@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from mobile.errors import ConfigError
@@ -30,9 +30,11 @@ _UNECHOED = ("url", "passphrase_env", "password_env", "token_env")  # a secret m
 _MAX_ECHO = 60
 
 
-def config_error(error: ValidationError, located: Located) -> ConfigError:
-    """The first problem in the order of the file; the hint counts the others and names the next."""
-    schema = models.InventoryFile.model_json_schema()
+def config_error(
+    error: ValidationError, located: Located, model: type[BaseModel] = models.InventoryFile
+) -> ConfigError:
+    """The first problem in the order of the file of ``model``; the hint counts the others and names the next."""
+    schema = model.model_json_schema()
     found: dict[KeyPath, tuple[int, str]] = {}
     for detail in error.errors(include_url=False):
         path = tuple(detail["loc"])

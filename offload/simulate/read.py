@@ -1,7 +1,7 @@
 """Bandwidth traces from files: Mahimahi's packet deliveries, and time with bandwidth as CSV.
 
-No trace comes with edgewise. Most published ones are downlinks, and an offload is bound by the uplink: so a file says by
-its name (``.up``, ``.down``) or its user which it is, and a downlink becomes an uplink only by a stated factor.
+No trace comes with edgewise. Most published ones are downlinks, and an offload is bound by the uplink: so a file says
+by its name (``.up``, ``.down``) or its user which it is, and a downlink becomes an uplink only by a stated factor.
 """
 
 from __future__ import annotations

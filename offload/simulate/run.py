@@ -10,23 +10,17 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 from device_agents.split.breaker import Breaker
 from device_agents.split.decide import Decision, Policy
 from device_agents.split.estimate import Exchange, LinkEstimate
 from device_agents.split.pilot import PROBE_LIMIT_S, Pilot
 from device_agents.split.table import Conditions, Placement, Table
+from offload.policy.chooser import Chooser
 from offload.simulate.world import Outcome, World, ask, outcome
 
 MAX_FRAMES = 1_000_000
-
-
-class Chooser(Protocol):
-    """Whatever decides. Decider is one; a learned policy would be another: it sees the conditions and nothing else."""
-
-    def choose(self, now: Conditions) -> Decision:
-        """The placement for the next frame."""
 
 
 @dataclass(frozen=True)
