@@ -6,7 +6,6 @@ import json
 import subprocess
 from pathlib import Path
 from typing import Any
-from urllib.parse import parse_qs, urlsplit
 
 import numpy as np
 import pytest
@@ -14,26 +13,8 @@ import pytest
 from device_agents.split import coding, link
 from device_agents.split.codecs import encode
 from tests.support.agents import AGENT, ROOT
-from tests.support.wire_server import Respond, reply, server
-
-TOKEN = "a-secret-token"
-
-
-def linked(limit: int = 1 << 40, token: str | None = None) -> Respond:
-    """Answers as /edgewise/link does; beyond ``limit`` bytes in all it closes the connection."""
-    passed = [0]
-
-    def respond(head: bytes, body: bytes) -> bytes | None:
-        path = urlsplit(head.split(b" ")[1].decode())
-        if path.path != "/edgewise/link":
-            return reply(b"{}", "404 Not Found")
-        if token is not None and f"authorization: bearer {token}" not in head.decode().lower():
-            return reply(json.dumps({"error": "wrong token"}).encode(), "401 Unauthorized")
-        wanted = int(parse_qs(path.query).get("down", ["0"])[0])
-        passed[0] += len(body) + wanted
-        return None if passed[0] > limit else reply(b"x" * wanted)
-
-    return respond
+from tests.support.link_server import TOKEN, linked
+from tests.support.wire_server import reply, server
 
 
 def ask(verb: str, order: Any, runs: Path) -> dict[str, Any]:
