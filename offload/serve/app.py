@@ -105,7 +105,7 @@ class App:
         if head.headers.get(b"content-encoding", b"identity") != b"identity":
             raise Refused(415, "compressed bodies are not taken: send a tensor with a codec instead")
         most = self._limits.max_body
-        if head.header_length() is None:
+        if head.header_length is None:
             most = min(most, oip.MAX_JSON_BYTES)
         _within(head, most)
         size = most if head.length is None else head.length
@@ -165,7 +165,7 @@ class App:
         model = self._model(request.head.path)
         if self.load >= self._limits.queue:
             raise _busy()
-        job = Job(request, model, request.head.header_length(), lambda answer: None)
+        job = Job(request, model, request.head.header_length, lambda answer: None)
 
         def done(answer: Answer) -> None:
             self.load -= 1

@@ -178,7 +178,7 @@ class Connection(asyncio.BufferedProtocol):
             self._last = True  # the parser of chunks may have swallowed what comes behind them
             return Chunks(admission.limit_bytes, admission.keep)
         if admission.keep:
-            return Kept(head.length, min(head.header_length() or 0, head.length))
+            return Kept(head.length, min(head.header_length or 0, head.length))
         return Counted(head.length)
 
     def _fill(self) -> None:

@@ -27,24 +27,20 @@ class Refused(Exception):
 
 @dataclass(slots=True)
 class Head:
-    """A request's head. ``headers`` have lower-case names; ``length``: of the body, None when it comes in chunks."""
+    """A request's head. ``headers`` have lower-case names.
+
+    ``length``: of the body, None when it comes in chunks. ``header_length``: of the JSON in front of the tensors, None
+    when the whole body is JSON.
+    """
 
     method: str
     path: str
     query: str
     headers: Mapping[bytes, bytes]
     length: int | None
+    header_length: int | None
     keep_alive: bool
     expects_continue: bool
-
-    def header_length(self) -> int | None:
-        """How long the JSON in front of the tensors is, None when the whole body is JSON. Refused when it is none."""
-        text = self.headers.get(HEADER_LENGTH)
-        if text is None:
-            return None
-        if not text.isdigit() or len(text) > 12:
-            raise Refused(400, "Inference-Header-Content-Length is not a number of bytes")
-        return int(text)
 
 
 @dataclass(slots=True)
@@ -130,6 +126,7 @@ def parse_head(data: bytes) -> Head:
         query=query,
         headers=headers,
         length=_length(headers),
+        header_length=_header_length(headers),
         keep_alive=parser.should_keep_alive(),
         expects_continue=version == "1.1" and headers.get(b"expect", b"").lower() == b"100-continue",
     )
@@ -137,10 +134,23 @@ def parse_head(data: bytes) -> Head:
 
 def _target(url: bytes) -> tuple[str, str]:
     try:
-        parts = urlsplit(url.decode("ascii"))
-        return unquote(parts.path, errors="strict"), parts.query
+        text = url.decode("ascii")
+        if not text.startswith("/"):  # http://HOST/PATH, as proxies are asked
+            parts = urlsplit(text)
+            return unquote(parts.path, errors="strict"), parts.query
+        path, _, query = text.partition("?")
+        return unquote(path, errors="strict"), query
     except ValueError as error:
         raise Refused(400, "the request's address is damaged") from error
+
+
+def _header_length(headers: Mapping[bytes, bytes]) -> int | None:
+    text = headers.get(HEADER_LENGTH)
+    if text is None:
+        return None
+    if not text.isdigit() or len(text) > 12:
+        raise Refused(400, "Inference-Header-Content-Length is not a number of bytes")
+    return int(text)
 
 
 def _length(headers: Mapping[bytes, bytes]) -> int | None:

@@ -8,9 +8,10 @@ at most ``WAIT_S``.
 
 from __future__ import annotations
 
+import os
 import threading
 import time
-from collections import deque
+from collections import defaultdict, deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
     Array = NDArray[Any]
 
 WAIT_S = 0.002
-THREADS = 8
+THREADS = min(8, 2 + (os.cpu_count() or 1))  # those that decode, and one in each model that runs
 CLOSE_S = 8.0
 TAIL_BYTES = 64  # of a body that belong to a request's identity: a frame's check sum is there
 
@@ -85,12 +86,12 @@ class Pipeline:
         self._limit_bytes, self._limit_decoded_bytes = sizes
         self._decoded_bytes, self._counting = 0, threading.Lock()
         self._answers = Answers()
-        self._lanes: dict[str, _Lane] = {}
+        self._lanes: defaultdict[str, _Lane] = defaultdict(_Lane)
         self._pool = Threads(THREADS, "edgewise-serve")
 
     def submit(self, job: Job) -> None:
         """Nothing; the job is answered later. Called on the event loop."""
-        lane = self._lanes.setdefault(job.model.name, _Lane())
+        lane = self._lanes[job.model.name]
         with lane.changed:
             lane.coming += 1
         self._pool.submit(self._take, job, lane)
