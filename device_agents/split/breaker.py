@@ -39,6 +39,12 @@ class Breaker:
         """Nothing; the server answered in time."""
         self._failed, self._until_s, self._asking, self._pause_s = 0, None, False, self._first_pause_s
 
+    def reached(self) -> None:
+        """Nothing; something else than a request was answered: one may try. If it fails the pause is twice as long."""
+        if self._until_s is not None:
+            self._failed, self._until_s, self._asking = self._limit - 1, None, False
+            self._pause_s = min(self._pause_s * 2, self._most_s)
+
     def failed(self, now_s: float) -> None:
         """Nothing; it did not."""
         self._failed += 1

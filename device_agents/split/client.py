@@ -9,15 +9,15 @@ import time
 from collections import deque
 from concurrent.futures import Future, ThreadPoolExecutor
 from concurrent.futures import TimeoutError as WaitTimeout
-from typing import TYPE_CHECKING, Any, Callable, Deque, Dict, Iterable, Iterator, NamedTuple, Optional
+from typing import TYPE_CHECKING, Any, Callable, Deque, Dict, Iterable, Iterator, List, NamedTuple, Optional
 
 from device_agents.split import exchange
-from device_agents.split.breaker import OPEN, Breaker
-from device_agents.split.decide import LOCAL, Decider, Decision, Policy
-from device_agents.split.estimate import Exchange, Factor, LinkEstimate
+from device_agents.split.decide import Decision, Policy
+from device_agents.split.estimate import Exchange, LinkEstimate
 from device_agents.split.exchange import Coded, Served
 from device_agents.split.local import LocalParts
 from device_agents.split.package import SERVER, Package, Placement
+from device_agents.split.pilot import PROBE_LIMIT_S, Pilot
 from device_agents.split.table import DEVICE, Conditions, Level, Table
 from device_agents.split.table import Placement as Row
 from device_agents.split.wire import Endpoint, Wire, WireError
@@ -27,11 +27,8 @@ if TYPE_CHECKING:
 
     Values = Dict[str, NDArray[Any]]
 
-NO_DEADLINE_S = 60.0  # nothing waits for ever
 STAGES = ("head", "encode", "link", "decode", "tail")
-PROBE_BYTES = 16_384
-PROBE_AFTER_S = 5.0  # without traffic the link is asked so often
-SPARE_S = 0.002  # for waking up and putting the answer together
+UNKNOWN = ("unknown-model", "refused", "too-large")  # a server that is there and has no /edgewise/link
 
 
 class Result(NamedTuple):
@@ -64,6 +61,17 @@ class _Frame(NamedTuple):
     coded: Optional[Coded]
     sent: "Optional[Future[Served]]"
     stages_ns: Dict[str, int]
+    until_s: float = 0.0  # it waits for the server until then
+    sent_s: float = 0.0
+
+
+class _Probe(NamedTuple):
+    """One request of a probe: its bits, how long it took, when it ended, and a WireError's kind or "ok"."""
+
+    bits: float
+    waited_s: float
+    ended_s: float
+    kind: str
 
 
 class SplitClient:
@@ -87,19 +95,13 @@ class SplitClient:
         parts: Optional[LocalParts] = None,
     ) -> None:
         self.package = package
-        self.link = link or LinkEstimate(2e7, 2e7, 0.02)
-        self.slow_down, self.device_scale = Factor(), Factor()
-        self.breaker = Breaker()
-        self._table = package.table or _unpriced(package)
-        self._policy = policy or (Policy() if package.table is not None else _without_costs(package))
-        self._decider = Decider(self._policy, self._table)
-        self._deadline_s = deadline_s
+        policy = policy or (Policy() if package.table is not None else _without_costs(package))
+        self._pilot = Pilot(policy, package.table or _unpriced(package), link, deadline_s)
         self._parts = parts or LocalParts(package, threads, provider)
         self._sense = sense or dict
         self._wire = None if server is None else Wire(server)
         self._network = ThreadPoolExecutor(1, thread_name_prefix="edgewise-split")
-        self._last_heard_s = time.monotonic()
-        self._probing: "Optional[Future[Any]]" = None
+        self._probing: "Optional[Future[List[_Probe]]]" = None
 
     def infer(self, feeds: "Values") -> Result:
         """The result for one frame. AgentFailure when a part cannot be loaded or run on this device."""
@@ -123,20 +125,8 @@ class SplitClient:
 
     def conditions(self) -> Conditions:
         """What is known now."""
-        link = self.link
-        up = self._wire is not None and self.breaker.state(time.monotonic()) != OPEN
-        known = self._sense()
-        return Conditions(
-            link.uplink_bps,
-            link.downlink_bps,
-            link.rtt_s,
-            self.slow_down.value,
-            self.device_scale.value,
-            up,
-            known.get("temperature_c"),
-            known.get("battery"),
-            known.get("charging"),
-        )
+        known = self._pilot.conditions(time.monotonic(), self._sense())
+        return known if self._wire is not None else known._replace(server_up=False)
 
     def close(self) -> None:
         """Nothing; the connection and the sessions are given back."""
@@ -149,8 +139,9 @@ class SplitClient:
 
     def _begin(self, feeds: "Values") -> _Frame:
         began_s = time.monotonic()
-        self._keep_in_touch(began_s)
-        decision = self._decider.choose(self.conditions())
+        self._hear()
+        decision = self._pilot.decide(began_s, self.conditions())
+        self._keep_in_touch(decision, began_s)
         if decision.placement is None:
             return _Frame(began_s, decision, _NOTHING, _NO_ROW, feeds, 0, None, None, {})
         row = decision.placement
@@ -164,21 +155,19 @@ class SplitClient:
             stages["head"] += time.monotonic_ns() - began_ns
             done += 1
         if sum(part.place != SERVER for part in placement.parts) == 1:  # else the table's seconds are of several parts
-            self.device_scale.take(stages["head"] * 1e-9, row.device_s)
-        coded, sent = None, None
-        if done < len(placement.parts):
-            coded, sent = self._send(placement, row, done, values, began_s)
-            stages["encode"] += coded.encode_ns
-        return _Frame(began_s, decision, placement, row, values, done, coded, sent, stages)
+            self._pilot.computed(stages["head"] * 1e-9, row.device_s, time.monotonic())
+        until_s = began_s + self._pilot.patience_s(decision)
+        frame = _Frame(began_s, decision, placement, row, values, done, None, None, stages, until_s)
+        return self._send(frame, values, done) if done < len(placement.parts) else frame
 
-    def _send(self, placement: Placement, row: Row, done: int, values: "Values", began_s: float) -> Any:
-        part = placement.parts[done]
-        coded = exchange.code(self.package, placement, part, values)
-        wire, wait_s = self._wire, self._patience_s(row, began_s)
-        if wire is None or wait_s <= 0 or not self.breaker.allows(time.monotonic()):
-            return coded, None
-        sent = self._network.submit(self._serve, wire, placement, done, coded, began_s + self._limit_s(row))
-        return coded, sent
+    def _send(self, frame: _Frame, values: "Values", done: int) -> _Frame:
+        """The frame with its request on the way; without one where there is no time, or the server is left alone."""
+        coded = exchange.code(self.package, frame.placement, frame.placement.parts[done], values)
+        frame.stages_ns["encode"] += coded.encode_ns
+        now_s, wire, sent = time.monotonic(), self._wire, None
+        if wire is not None and now_s < frame.until_s and self._pilot.breaker.allows(now_s):
+            sent = self._network.submit(self._serve, wire, frame.placement, done, coded, frame.until_s)
+        return frame._replace(coded=coded, sent=sent, sent_s=now_s)
 
     def _serve(self, wire: Wire, placement: Placement, done: int, coded: Coded, until_s: float) -> Served:
         """In the network's thread: requests wait for each other there, so the time that is left is counted anew."""
@@ -187,31 +176,16 @@ class SplitClient:
             raise WireError("late", "there was no time left to ask")
         return exchange.serve(wire, self.package, placement, placement.parts[done], coded, left_s)
 
-    def _limit_s(self, row: Row) -> float:
-        """How long after its arrival a frame may wait for the server: the rest must still be done here in time."""
-        if self._deadline_s is None:
-            return NO_DEADLINE_S
-        local = self._table.local
-        rest_s = 0.0
-        if local is not None and self._policy.fallback == LOCAL:
-            rest_s = max(local.device_s - row.device_s, 0.0) * self.device_scale.value
-        return self._deadline_s - rest_s - SPARE_S
-
-    def _patience_s(self, row: Row, began_s: float) -> float:
-        return began_s + self._limit_s(row) - time.monotonic()
-
     def _finish(self, frame: _Frame) -> Result:
         if frame.decision.placement is None:
             return self._result(frame, None, 0, 0, None)
         values, done, up, down = frame.values, frame.done, 0, 0
-        sent, coded = frame.sent, frame.coded
         while done < len(frame.placement.parts):
             if frame.placement.parts[done].place == SERVER:
                 if done != frame.done:  # a later visit to the server
-                    coded, sent = self._send(frame.placement, frame.row, done, values, frame.began_s)
-                    frame.stages_ns["encode"] += coded.encode_ns
+                    frame = self._send(frame, values, done)
                 try:
-                    served = self._wait(sent, frame)
+                    served = self._wait(frame)
                 except WireError as error:
                     return self._rescue(frame, values, done, up, down, error)
                 self._learn(frame, served)
@@ -229,11 +203,12 @@ class SplitClient:
         values.update(self._parts.run(frame.placement.parts[done], values))
         frame.stages_ns["tail"] += time.monotonic_ns() - began_ns
 
-    def _wait(self, sent: "Optional[Future[Served]]", frame: _Frame) -> Served:
+    def _wait(self, frame: _Frame) -> Served:
+        sent = frame.sent
         if sent is None:
             raise WireError("unreachable", "the server is not asked now")
         try:
-            return sent.result(max(self._patience_s(frame.row, frame.began_s), 0.0))
+            return sent.result(max(frame.until_s - time.monotonic(), 0.0))
         except WaitTimeout:
             if not sent.cancel() and self._wire is not None:
                 self._wire.abort()  # its late answer goes with the connection
@@ -242,11 +217,9 @@ class SplitClient:
     def _rescue(self, frame: _Frame, values: "Values", done: int, up: int, down: int, error: WireError) -> Result:
         """The rest of the frame on this device, or a refusal in words."""
         now_s = time.monotonic()
-        self.breaker.failed(now_s)
-        if error.kind == "late" and frame.coded is not None:
-            bits = 8.0 * sum(len(tensor.data) for tensor in frame.coded.tensors)
-            self.link.lost(bits, now_s - frame.began_s)
-        if self._policy.fallback != LOCAL or self._table.local is None:
+        if frame.sent is not None:
+            self._pilot.failed(frame.row, now_s - frame.sent_s, now_s, late=error.kind == "late")
+        if not self._pilot.rescues:
             return self._result(frame, None, up, down, error.kind, "refused: {}".format(error))
         began_ns = time.monotonic_ns()
         values = self._parts.finish(frame.placement, values, done)
@@ -254,12 +227,10 @@ class SplitClient:
         return self._result(frame, values, up, down, error.kind, str(error))
 
     def _learn(self, frame: _Frame, served: Served) -> None:
-        self.breaker.succeeded()
-        self._last_heard_s = time.monotonic()
-        service_s = served.service_ns * 1e-9
-        self.link.take(Exchange(8.0 * served.bytes_up, 8.0 * served.bytes_down, served.link_ns * 1e-9, service_s))
-        if frame.row.server_s > 0 and served.service_ns:
-            self.slow_down.take(service_s, frame.row.server_s + frame.row.server_codec_s + frame.row.request_s)
+        told = Exchange(
+            8.0 * served.bytes_up, 8.0 * served.bytes_down, served.link_ns * 1e-9, served.service_ns * 1e-9
+        )  # fmt: skip
+        self._pilot.answered(frame.row, told, time.monotonic())
 
     def _result(
         self, frame: _Frame, values: "Optional[Values]", up: int, down: int, fallback: Optional[str], why: str = ""
@@ -277,26 +248,41 @@ class SplitClient:
             fallback,
         )
 
-    def _keep_in_touch(self, now_s: float) -> None:
-        """While nothing is sent the link is asked now and then, beside the frames: else nothing would tell that it is
-        better, or that the server is back.
-        """
-        if self._wire is None or now_s - self._last_heard_s < PROBE_AFTER_S:
+    def _keep_in_touch(self, decision: Decision, now_s: float) -> None:
+        """While nothing is sent the link is asked now and then, beside the frames."""
+        if self._wire is None or self._probing is not None or not self._pilot.probe_due(decision, now_s):
             return
-        if self._probing is not None and not self._probing.done():
-            return
-        if self.breaker.allows(now_s):
-            self._last_heard_s = now_s
-            self._probing = self._network.submit(self._probe, self._wire)
+        self._pilot.probing(now_s)
+        self._probing = self._network.submit(self._probe, self._wire)
 
-    def _probe(self, wire: Wire) -> None:
-        try:
-            _, send_ns, wait_ns = wire.request("POST", "/edgewise/link", bytes(PROBE_BYTES), 2.0)
-        except WireError:
-            self.breaker.failed(time.monotonic())
+    def _probe(self, wire: Wire) -> List[_Probe]:
+        """In the network's thread: the requests of a probe, one after the other until one has no answer."""
+        found: List[_Probe] = []
+        until_s = time.monotonic() + PROBE_LIMIT_S
+        for size in self._pilot.probe_bytes:
+            began_s, kind = time.monotonic(), "ok"
+            try:
+                wire.request("POST", "/edgewise/link", bytes(size), max(until_s - began_s, 1e-3))
+            except WireError as error:
+                kind = error.kind
+            ended_s = time.monotonic()
+            found.append(_Probe(8.0 * size, ended_s - began_s, ended_s, kind))
+            if kind != "ok":
+                break
+        return found
+
+    def _hear(self) -> None:
+        """What a probe has told, once it is over."""
+        if self._probing is None or not self._probing.done():
             return
-        self.breaker.succeeded()
-        self.link.take(Exchange(8.0 * PROBE_BYTES, 0.0, (send_ns + wait_ns) * 1e-9, 0.0))
+        found, self._probing = self._probing.result(), None
+        for told in found:
+            if told.kind == "ok":
+                self._pilot.probed(Exchange(told.bits, 0.0, told.waited_s, 0.0), told.ended_s)
+            elif told.kind in UNKNOWN:
+                self._pilot.not_probed()
+            else:
+                self._pilot.probe_failed(told.bits, told.waited_s, told.ended_s, late=told.kind == "late")
 
 
 _NOTHING = Placement("", "", (), ())

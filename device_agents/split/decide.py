@@ -13,7 +13,7 @@ FALLBACKS = ("local", "refuse")
 LOCAL = "local"
 CHANCE = 1.5
 SPARE_S = 0.002  # for waking up and putting the answer together
-TRIED = 64  # placements that are tried one by one for a decision: some 50 us on a small board
+TRIED = 32  # so many placements are tried one by one for a decision
 QUANTITIES = ("uplink_mbps", "rtt_ms", "slow_down", "device_scale", "temperature_c", "battery")
 
 
@@ -144,22 +144,28 @@ class Decider:
         which is for those that the table was made for, beside the device alone, whose time no link changes.
         """
         if len(self._table.placements) <= TRIED:
-            tried = self._usable(now)
+            tried = list(self._table.placements.values())
         else:
             looked_up = self._table.choose(now.uplink_bps, now.slow_down)
-            tried = [row for row in (looked_up, self._table.local) if row is not None and self._in_time(row, now)]
-        return min(tried, key=lambda placement: placement.latency_s(now), default=None)
+            tried = [row for row in (looked_up, self._table.local) if row is not None]
+        best, best_s = None, math.inf
+        for row in tried:
+            latency_s = row.latency_s(now)
+            if latency_s < best_s and self._kept(row, latency_s):
+                best, best_s = row, latency_s
+        return best
 
     def _usable(self, now: Conditions) -> List[Placement]:
         return [placement for placement in self._table.placements.values() if self._in_time(placement, now)]
 
     def _in_time(self, placement: Placement, now: Conditions) -> bool:
         """Whether it can be waited for. The device alone always can."""
-        latency_s = placement.latency_s(now)
-        if placement.label == DEVICE or self._deadline_s is None:
-            return latency_s < math.inf
-        # Without the device there is nothing better than to try.
-        return latency_s <= self._deadline_s - SPARE_S or (self._table.local is None and latency_s < math.inf)
+        return self._kept(placement, placement.latency_s(now))
+
+    def _kept(self, placement: Placement, latency_s: float) -> bool:
+        if placement.label == DEVICE or self._deadline_s is None or self._table.local is None:
+            return latency_s < math.inf  # without the device alone there is nothing better than to try
+        return latency_s <= self._deadline_s - SPARE_S
 
     def _cost(self, use: str, placement: Placement, now: Conditions) -> Tuple[float, float]:
         latency_s, power = placement.latency_s(now), self._table.power

@@ -78,6 +78,11 @@ class LinkEstimate:
             bit_s = min(self._bit_s, link_s / bits) if bits else self._bit_s
         return min(max(bit_s, 1.0 / MOST_BPS), 1.0 / LEAST_BPS)
 
+    def hope(self, factor: float) -> None:
+        """Nothing; nothing can be measured now, so the link is believed to be this much faster, to be tried again."""
+        self._bit_s = min(max(self._bit_s / factor, 1.0 / MOST_BPS), 1.0 / LEAST_BPS)
+        self._p = (self._p[0], max(self._p[1], self._bit_s**2), 0.0)
+
     def lost(self, up_bits: float, waited_s: float) -> None:
         """Nothing; a request of so many bits had no answer after so long: the link is at most that fast."""
         at_most = up_bits / max(waited_s - self._rtt_s, 1e-3)

@@ -22,6 +22,7 @@ PROBE_FIRST_S, PROBE_GROWTH, PROBE_MOST_S = 0.5, 1.25, 2.0  # without traffic th
 # vain makes it twice as long.
 FADE_FIRST_S, FADE_FRAMES, FADE_MOST = 5.0, 20, 8.0
 STRIKES = 2
+HOPE = 1.25  # by so much for each probe
 LEAST_MEASURED_S = 1e-3  # a shorter part of the device tells nothing about its heat
 
 
@@ -79,12 +80,12 @@ class Pilot:
             sensed.get("charging"),
         )
 
-    def decide(self, now_s: float, sensed: Dict[str, Any]) -> Decision:
-        """The placement for a frame that begins now."""
+    def decide(self, now_s: float, conditions: Conditions) -> Decision:
+        """The placement for a frame that begins now, under what ``conditions`` gave."""
         if self._begun_s is not None:
             self._interval.take(now_s - self._begun_s)
         self._begun_s = now_s
-        decision: Decision = self.chooser.choose(self.conditions(now_s, sensed))
+        decision: Decision = self.chooser.choose(conditions)
         return decision
 
     def patience_s(self, decision: Decision) -> float:
@@ -103,9 +104,8 @@ class Pilot:
             return NO_DEADLINE_S
         return min(max(predicted_s + here_s, CHANCE * predicted_s), NO_DEADLINE_S)
 
-    def computed(self, row: Placement, measured_s: float, now_s: float) -> None:
-        """Nothing; the device's part of a placement took so long, coding included."""
-        predicted_s = row.device_s + row.device_codec_s
+    def computed(self, measured_s: float, predicted_s: float, now_s: float) -> None:
+        """Nothing; what the table has as ``predicted_s`` of the device took so long."""
         if predicted_s >= LEAST_MEASURED_S:
             self.device_scale.take(measured_s, predicted_s)
             self._computed_s = now_s
@@ -150,7 +150,7 @@ class Pilot:
 
     def probed(self, exchange: Exchange, now_s: float) -> None:
         """Nothing; one request of a probe was answered."""
-        self.breaker.succeeded()
+        self.breaker.reached()
         self.link.take(exchange)
         if self._late is None or exchange.up_bits <= 8.0 * LEAST_PROBE_BYTES:
             return
@@ -162,6 +162,13 @@ class Pilot:
             self._measured(now_s)
             self.slow_down.at_least(served_s / _work_s(row))
             self._fades = min(self._fades * 2, FADE_MOST)
+
+    def not_probed(self) -> None:
+        """Nothing; the server is there but has no way to ask the link: it is believed to become better until a frame
+        tries it.
+        """
+        self.breaker.reached()
+        self.link.hope(HOPE)
 
     def probe_failed(self, up_bits: float, waited_s: float, now_s: float, late: bool) -> None:
         """Nothing; it was not. ``late``: there was no answer; else the server is known not to be there."""

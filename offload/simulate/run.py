@@ -105,10 +105,9 @@ class _Simulation:
     def _frame(self, now_s: float) -> Frame:
         pilot = self._pilot
         self._hear(now_s)
-        sensed = self._world.sensed(now_s)
-        conditions = pilot.conditions(now_s, sensed)
-        decision = pilot.decide(now_s, sensed)
-        if pilot.probe_due(decision, now_s):
+        conditions = pilot.conditions(now_s, self._world.sensed(now_s))
+        decision = pilot.decide(now_s, conditions)
+        if self._free_s <= now_s and pilot.probe_due(decision, now_s):
             self._send_probe(now_s)
         row = decision.placement
         if row is None:
@@ -123,17 +122,17 @@ class _Simulation:
             rescue=pilot.rescues,
             free_s=self._free_s,
         )
-        self._learn(row, found)
+        self._learn(row, found, now_s)
         switched = self._before is not None and self._before.id != row.id
         self._before = row
         if switched:
             found = replace(found, latency_s=found.latency_s + row.switch_s)
         return Frame(now_s, decision, conditions, found, switched)
 
-    def _learn(self, row: Placement, found: Outcome) -> None:
+    def _learn(self, row: Placement, found: Outcome, begin_s: float) -> None:
         """What the client saw of a frame, when it saw it."""
         pilot, answer = self._pilot, found.answer
-        pilot.computed(row, found.head_s, found.sent_s)
+        pilot.computed(found.head_s, row.device_s + row.device_codec_s, found.head_s + begin_s)
         if answer is None:
             return
         self._free_s = found.known_s
@@ -147,8 +146,6 @@ class _Simulation:
 
     def _send_probe(self, now_s: float) -> None:
         """The requests of a probe one after the other, until one has no answer."""
-        if self._free_s > now_s:
-            return
         self._probes += 1
         self._pilot.probing(now_s)
         begin_s, until_s = now_s, now_s + PROBE_LIMIT_S
