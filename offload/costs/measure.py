@@ -18,7 +18,7 @@ from mobile.benchmark.models import Model, open_model
 from mobile.benchmark.outcomes import state_of
 from mobile.benchmark.session import DeviceSession
 from mobile.deadline import Deadline
-from mobile.errors import ModelError, RunFailure, UsageError
+from mobile.errors import ExportError, ModelError, RunFailure, UsageError
 from offload.costs.codec_times import codec_times
 from offload.costs.coders import CodecTime
 from offload.costs.cuts import choose_cuts, possible_cuts
@@ -30,6 +30,7 @@ from offload.costs.profile import Cut, PieceTime, Profile, Timed
 from offload.costs.subject import Subject, save_arrays
 from offload.model.coding import DEFAULT as DEFAULT_CODECS
 from offload.model.halves import Part, part_model, parts_of
+from offload.model.pieces import GraphError
 from offload.model.values import value_infos
 from offload.plan.costs import MEASURED, PREDICTED
 
@@ -226,7 +227,7 @@ class _Bench:
         """The whole model, with what each of its nodes takes."""
         path = subject.path
         model = named(subject.model)
-        if model is not subject.model:
+        if model is not subject.model and model.ByteSize() <= MAX_PART_BYTES:
             path = self._save(model, subject.name)
         return self._run(path, self._inputs(subject, "whole", subject.graph.inputs), "profile", _batch(subject))
 
@@ -244,8 +245,8 @@ class _Bench:
                 try:
                     run = self._part(subject, part, infos, f"{KINDS[part.number]}{cut}")
                     found[part.number].setdefault(cut, []).append(run)
-                except (RunFailure, ModelError) as error:
-                    notes[f"{KINDS[part.number]} {cut} was not measured: {error.message}"] = None
+                except (RunFailure, ModelError, ExportError, GraphError) as error:
+                    notes[f"{KINDS[part.number]} {cut} was not measured: {error}"] = None
         return Measured(tuple(whole), *found, tuple(notes))
 
     def _parts_of(self, subject: Subject, cut: Cut) -> list[tuple[int, Part]]:

@@ -19,6 +19,7 @@ from offload.costs.measure import Asked, profile, rough_seconds
 from offload.costs.profile import Profile, from_json
 from offload.costs.subject import Subject, open_subject
 from offload.plan.costs import check
+from tests.support.onnx_text import saved
 
 LIGHT = Path(onnx.__file__).parent / "backend/test/data/light"
 LOCAL = Inventory.builtin().device("local")
@@ -97,6 +98,17 @@ def test_a_part_that_fails_is_told_and_the_rest_is_kept(tmp_path: Path) -> None:
     assert made.tails == ()
     assert len(made.heads) == 2
     assert sum("was not measured" in note for note in made.notes) == 2
+
+
+def test_parts_that_no_file_can_hold_are_told_and_the_whole_is_measured_as_it_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("offload.costs.measure.MAX_PART_BYTES", 10)
+    subject = open_subject(saved(tmp_path / "net.onnx"))
+    made, _ = profiled(subject, tmp_path, codecs=())
+    assert made.heads == made.tails == ()
+    assert any("larger than 2 GiB" in note for note in made.notes)
+    assert made.head_s(len(made.pieces)) == pytest.approx(made.whole_s)
 
 
 def test_what_cannot_be_taken_apart_is_refused(tmp_path: Path) -> None:
