@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import select
 import resource
 import signal
 import time
@@ -85,6 +86,7 @@ def test_a_host_that_stops_reading_ends_the_run():
 
 def test_a_host_that_reads_nothing_and_then_stops_it():
     process, mark = start({**LONG, "runner": "null"})
+    assert select.select([process.stdout], [], [], 30)[0]
     time.sleep(2.0)  # the pipe is full long before: the supervisor waits in a write
     process.send_signal(signal.SIGTERM)
     assert process.wait(30) == 130

@@ -50,7 +50,7 @@ def end(process):
 
 
 def test_a_run_goes_on_when_the_command_that_started_it_has_ended(board):
-    done = board.start("r1")
+    done = board.start("r1", spec={**SLEEPER, "min_duration_s": 1.5})
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout) == {"type": "started", "runs": ["r1"]}
     assert board.states() == {"r1": "running"}
