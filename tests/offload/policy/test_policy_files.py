@@ -16,6 +16,7 @@ from mobile.errors import ConfigError, InputError
 from offload.policy import load_policy, parse_policy
 from offload.policy.replay import replay
 from offload.policy.schema import SCHEMA_PATH, main, schema_text
+from tests.support.markdown import blocks
 
 FULL = """
 policy: weighted
@@ -136,3 +137,9 @@ def test_a_record_without_its_figures_is_named(change: dict[str, object]) -> Non
     record = {"t_s": 0.0, "uplink_bps": 1e7, "downlink_bps": 1e7, "rtt_s": 0.01, **change}
     with pytest.raises(InputError, match="record 0"):
         replay([record], Decider(Policy(), TABLE))
+
+
+def test_the_policy_of_the_manual_is_one() -> None:
+    page = Path(__file__).resolve().parents[3] / "docs/policies.md"
+    (body,) = blocks(page, "yaml")
+    assert [rule.use for rule in parse_policy(body).when] == ["energy", "energy", "local"]
