@@ -110,11 +110,11 @@ def test_a_reader_that_is_gone_is_noticed(board):
 
 
 def test_runs_are_measured_one_after_another_under_one_lock(board):
-    board.start("r1", "r2", "r3", spec={**SLEEPER, "min_duration_s": 2.0})
+    board.start("r1", "r2", "r3", spec={**SLEEPER, "min_duration_s": 3.0})
     listed = board.list()
     assert {run["id"]: run["state"] for run in listed["runs"]} == {"r1": "running", "r2": "queued", "r3": "queued"}
     assert listed["lock"]["run"] == "r1"
-    board.wait_for("r3", "finished")
+    board.wait_for("r3", "finished", within_s=90.0)
     assert set(board.states().values()) == {"finished"}
     ends = [board.records(run)[-1]["t_ns"] for run in ("r1", "r2", "r3")]
     begins = [board.records(run)[0]["t_ns"] for run in ("r1", "r2", "r3")]
