@@ -31,7 +31,8 @@ _REASONS = {
 
 
 # Told of all that readers look at: (kind, words); kinds are "file", "folder", "looked-for", "program" and
-# "line-program" (one that runs on). Whoever records a board hears here of each reader, also of new ones (device_agents/recording.py).
+# "line-program" (one that runs on). Whoever records a board (device_agents/recording.py) hears here of each reader,
+# also of new ones.
 _observer: Optional[Callable[[str, Tuple[str, ...]], None]] = None
 
 
