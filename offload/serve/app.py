@@ -9,7 +9,6 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import parse_qs
 
 from mobile import __version__
 from offload.serve import oip
@@ -82,8 +81,8 @@ class App:
             answer = self._plain(request)
         except Refused as error:
             answer = refusal(error)
+        respond(answer)  # counted when it is on its way
         self._note(request.head, "", answer.status, request.received_bytes, answer.size_bytes)
-        respond(answer)
 
     def _admitted(self, head: Head) -> Admission:
         path = head.path
@@ -216,7 +215,7 @@ def _json(items: list[dict[str, Any]]) -> Answer:
 
 def _link(request: Request) -> Answer:
     """As many bytes as ?down= asks for, and how long we had the request (Edgewise-Service-Ns)."""
-    text = parse_qs(request.head.query).get("down", ["0"])[0]
+    text = request.head.query.removeprefix("down=") or "0"
     if not text.isascii() or not text.isdigit() or int(text[:20]) > MAX_LINK_BYTES:
         raise Refused(400, f"down is a number of bytes, at most {MAX_LINK_BYTES}")
     wanted, pieces = int(text), []

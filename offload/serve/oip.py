@@ -10,6 +10,7 @@ import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from device_agents.split.codecs import parse as parse_codec
@@ -319,10 +320,17 @@ def answer(
 
 def datatype_of(array: Array) -> str:
     """The protocol's name of an array's type. Refused for a type that it does not have."""
-    try:
-        return DTYPES[NUMPY_NAMES.index(array.dtype.name)]
-    except ValueError as error:
-        raise Refused(500, f"the model gives {array.dtype}, which cannot be sent") from error
+    found = _datatypes().get(array.dtype)
+    if found is None:
+        raise Refused(500, f"the model gives {array.dtype}, which cannot be sent")
+    return found
+
+
+@lru_cache(maxsize=1)
+def _datatypes() -> dict[Any, str]:
+    import numpy as np
+
+    return {np.dtype(name): datatype for name, datatype in zip(NUMPY_NAMES, DTYPES, strict=True)}
 
 
 def _listed(name: str, array: Array) -> list[Any]:
