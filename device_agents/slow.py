@@ -12,6 +12,13 @@ from device_agents.failures import AgentFailure
 from device_agents.runners.base import Runner
 
 
+def stretch(start_ns: int, factor: float) -> None:
+    """Nothing, once what began at ``start_ns`` has taken ``factor`` times as long; the processor is kept busy."""
+    end_ns = start_ns + round((time.monotonic_ns() - start_ns) * factor)
+    while time.monotonic_ns() < end_ns:
+        pass
+
+
 def slowed(runner: Runner, factor: float) -> Callable[[], None]:
     """The runner's ``invoke``, taking ``factor`` times its time; the stages of an inference grow alike.
 

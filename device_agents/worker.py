@@ -98,7 +98,8 @@ class Worker:
     def _measure(self, runner: Runner, spec: AgentSpec) -> None:
         runner.start(spec)
         feed = self._load(runner, spec)
-        loop = Loop(runner, feed, self._emit, self._stop, spec.slow_down)
+        slow_down = None if runner.slows_itself else spec.slow_down
+        loop = Loop(runner, feed, self._emit, self._stop, slow_down)
         if runner.summary_only:
             self.phase = "measure"
             begin = time.monotonic_ns()

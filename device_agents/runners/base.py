@@ -22,6 +22,8 @@ class Runner:
     stages: Tuple[str, ...] = ()
     #: True for a program that times itself: ``invoke`` is called once, and ``summary`` has its figures afterwards.
     summary_only = False
+    #: True for a runner that applies the spec's ``slow_down`` itself, to a part of what an inference takes.
+    slows_itself = False
 
     def __init__(self) -> None:
         self.last_stages: Dict[str, int] = {}

@@ -31,6 +31,7 @@ class SplitRunner(Runner):
 
     name = "split"
     stages = clients.STAGES
+    slows_itself = True  # the parts of the model that run here are made slower; link and server are not
 
     def __init__(self) -> None:
         super().__init__()
@@ -49,7 +50,7 @@ class SplitRunner(Runner):
         try:
             package = packages.read(os.path.dirname(str(spec.model_path)))
             policy = None if asked.get("policy") is None else Policy.from_json(asked["policy"])
-            parts = LocalParts(package, spec.threads, spec.provider)
+            parts = LocalParts(package, spec.threads, spec.provider, spec.slow_down)
             self._heat = _Heat(spec.root)
             link = {name: float((asked.get("link") or DEFAULT_LINK)[name]) for name in DEFAULT_LINK}
             client = clients.SplitClient(

@@ -1,9 +1,11 @@
 """The parts that run on this machine: onnxruntime sessions of a package's files, checked by hash."""
 
+import time
 from typing import TYPE_CHECKING, Any, Dict, List, Optional
 
 from device_agents.failures import AgentFailure
 from device_agents.runners import ort, ort_errors
+from device_agents.slow import stretch
 from device_agents.spec import AgentSpec
 from device_agents.split.package import Package, PackageError, Part, Placement, check_part
 
@@ -16,10 +18,17 @@ if TYPE_CHECKING:
 class LocalParts:
     """Sessions of the parts of one package, one for each file. Not for several threads at a time.
 
-    ``threads`` and ``provider`` are as in a spec. AgentFailure when a part cannot be loaded or run here.
+    ``threads``, ``provider`` and ``slow_down`` are as in a spec. AgentFailure when a part cannot be loaded or run here.
     """
 
-    def __init__(self, package: Package, threads: Optional[int] = None, provider: Optional[str] = None) -> None:
+    def __init__(
+        self,
+        package: Package,
+        threads: Optional[int] = None,
+        provider: Optional[str] = None,
+        slow_down: Optional[float] = None,
+    ) -> None:
+        self._slow_down = slow_down
         self._package = package
         self._spec = AgentSpec(runner="ort", model_path=package.path, threads=threads, provider=provider)
         self._ort = ort.import_onnxruntime()
@@ -48,11 +57,14 @@ class LocalParts:
         """What the part gives, by name, for the values it takes."""
         self.load(part)
         feeds = {name: values[name] for name in part.inputs}
+        start_ns = time.monotonic_ns()
         try:
             outputs: List[Any] = self._sessions[part.file].run(list(part.outputs), feeds)
         except self._errors as error:
             shapes = {name: list(array.shape) for name, array in feeds.items()}
             raise ort_errors.run_failure(error, shapes) from error
+        if self._slow_down is not None:
+            stretch(start_ns, self._slow_down)
         return dict(zip(part.outputs, outputs))
 
     def finish(self, placement: Placement, values: "Values", done: int) -> "Values":

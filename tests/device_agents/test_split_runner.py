@@ -74,6 +74,20 @@ def test_frames_are_measured_with_their_stages_and_what_became_of_them(made: Pac
     assert loaded["package"] == made.id
 
 
+def test_a_slow_down_is_of_the_parts_that_run_here_alone(made: Package) -> None:
+    """The head takes so many times its time; the link and the server are as fast as they are."""
+    with edge_server(made) as running:
+        split = {"server": {"url": running.url}, "policy": {"policy": "fixed", "placement": "p1"}}
+        plain, slow = (run(made, split=split, min_count=20, **more) for more in ({}, {"slow_down": 40.0}))
+
+    def fastest(records: list[dict[str, Any]], stage: str) -> int:
+        blocks = [r for r in records if r["type"] == "invocations" and r["phase"] == "measure"]
+        return min(t for block in blocks for t in block["stages"][stage])
+
+    assert fastest(slow, "head") > 10 * fastest(plain, "head")
+    assert fastest(slow, "link") < 10 * fastest(plain, "link")
+
+
 def test_an_evaluation_over_a_dead_server_is_answered_here(made: Package, tmp_path: Path) -> None:
     np.savez(tmp_path / "in.npz", image=images(6))
     with edge_server(made, misbehave=closes) as running:
