@@ -7,6 +7,7 @@ it is for models that one machine cannot carry, not for a single board's server.
 
 from __future__ import annotations
 
+import logging
 import os
 import threading
 from collections.abc import Mapping
@@ -58,7 +59,7 @@ class RayTails:
         address = os.environ.get("RAY_ADDRESS")
         if self._own:
             options: dict[str, Any] = {"address": address} if address else {"include_dashboard": False}
-            ray.init(log_to_driver=False, logging_level="ERROR", configure_logging=False, **options)
+            ray.init(log_to_driver=False, logging_level=logging.ERROR, configure_logging=False, **options)
         scaling = {"min_replicas": replicas[0], "max_replicas": replicas[1], "target_ongoing_requests": 2}
         deployment = serve.deployment(
             name=DEPLOYMENT, autoscaling_config=scaling, ray_actor_options={"num_cpus": cpus}, max_ongoing_requests=4
