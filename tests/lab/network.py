@@ -112,8 +112,9 @@ def _limit_rate(state: State, node: Node) -> None:
         where = ["tc", "-n", state.namespace(place), "qdisc"]
         run([*where, "delete", "dev", interface, "root"], check=False)
         if rate != "none":
-            # 4 ms worth of bytes at once, at least ten frames; what waits longer than 100 ms is dropped.
-            burst = max(16_000, int(rate_bps(rate) / 8 * 0.004))
+            # 4 ms worth of bytes at once, at least two frames: with more a small request would cross a slow link for
+            # nothing. What waits longer than 100 ms is dropped.
+            burst = max(3_200, int(rate_bps(rate) / 8 * 0.004))
             bucket = ["tbf", "rate", rate, "burst", str(burst), "latency", "100ms"]
             run([*where, "add", "dev", interface, "root", *bucket])
 
