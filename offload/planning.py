@@ -26,7 +26,7 @@ from offload.model.pieces import GraphError, PieceGraph, pieces_of
 from offload.model.values import Observed, Watcher, observe
 from offload.package.verify import Evidence, verify
 from offload.package.write import Planned, Source, write
-from offload.plan.candidates import Candidate, Change, bandwidth_changes, candidates, scale_changes
+from offload.plan.candidates import Candidate, Change, bandwidth_changes, best_cut, candidates, scale_changes
 from offload.plan.costs import Costs, Link, Power, latency_problem, price
 from offload.plan.envelope import envelope
 from offload.plan.problem import Line, ProblemError
@@ -47,7 +47,8 @@ MAX_ROUNDS = 6
 @dataclass(frozen=True)
 class Request:
     """What is to be planned. ``pinned``: names of pieces that must stay on the device; ``min_agreement``: how often
-    the first output's arg-max must be that of the whole model (share of the samples' rows).
+    the first output's arg-max must be that of the whole model (share of the samples' rows); ``with_split``: the best
+    split is among the placements even where it is best nowhere, to be measured beside the others.
     """
 
     model: Path
@@ -64,6 +65,7 @@ class Request:
     pinned: tuple[str, ...] = ()
     keep_input: bool = False
     bidirectional: bool = False
+    with_split: bool = False
     min_agreement: float = 0.99
     seed: int = 0
 
@@ -118,17 +120,19 @@ class Planner:
         """The plan without the (value, codec) pairs that are banned. InputError when the pins leave no placement."""
         request = self._request
         costs = without(self._costs(), banned)
+        rates = (request.link.uplink_bps / RANGE, request.link.uplink_bps * RANGE)
         try:
+            problem = latency_problem(costs, request.link)
+            split = best_cut(problem, 1.0 / request.link.uplink_bps) if request.with_split else None
             table, lines = compile_table(
                 costs,
                 request.link,
                 LEVELS,
-                (request.link.uplink_bps / RANGE, request.link.uplink_bps * RANGE),
+                rates,
                 request.power,
                 bidirectional=request.bidirectional,
+                also=[split] if split is not None else [],
             )
-            problem = latency_problem(costs, request.link)
-            rates = (request.link.uplink_bps / RANGE, request.link.uplink_bps * RANGE)
             curve = envelope(problem, *rates, bidirectional=request.bidirectional)
         except ProblemError as error:
             raise InputError(f"{request.model}: {error}") from error

@@ -85,7 +85,8 @@ def quickstart(folder: Path, inventory: Inventory, store: RunStore, duration_s: 
                 inputs=example.calibration_path(),
             )
         )
-    runs = _bench([result.path for result in exported], inventory, store, duration_s, say)
+    options = BenchOptions(duration_s=duration_s, inputs=example.evaluation_path(), input_scale=example.INPUT_SCALE)
+    runs = bench_all([result.path for result in exported], options, inventory, store, say)
     dataset = example.full_test_set(folder) or example.evaluation_path()
     variants = []
     for scheme, result, run in zip(SCHEMES, exported, runs, strict=True):
@@ -108,9 +109,9 @@ def _make_folder(folder: Path) -> None:
         raise UsageError(f"{folder}: {error.strerror}", hint="choose another folder with --output") from error
 
 
-def _bench(paths: list[Path], inventory: Inventory, store: RunStore, duration_s: float, say: Say) -> list[Run]:
+def bench_all(paths: list[Path], options: BenchOptions, inventory: Inventory, store: RunStore, say: Say) -> list[Run]:
+    """The runs of the models on this machine, in order, each in ``store``. RunFailure when one failed."""
     runs: list[Run] = []
-    options = BenchOptions(duration_s=duration_s, inputs=example.evaluation_path(), input_scale=example.INPUT_SCALE)
 
     def on_progress(progress: Progress) -> None:
         if progress.state in WORDS:

@@ -69,7 +69,7 @@ def plan(ctx: click.Context, /, as_json: bool, **asked: Any) -> int:
 
     made = Planner(_request(ctx, asked)).plan()
     if as_json:
-        print_json(_plan_json(made))
+        print_json(plan_json(made))
     else:
         _show_plan(made)
     return 0
@@ -100,7 +100,7 @@ def package(ctx: click.Context, /, output: str, min_agreement: float, as_json: b
     planner = Planner(replace(_request(ctx, asked), min_agreement=min_agreement))
     written, made, evidence = planner.package(Path(output))
     if as_json:
-        print_json({**_plan_json(made), "package": _package_json(written, evidence)})
+        print_json({**plan_json(made), "package": package_json(written, evidence)})
     else:
         _show_plan(made)
         _show_package(written, evidence)
@@ -152,7 +152,8 @@ def _link(ctx: click.Context, asked: dict[str, Any]) -> Link:
     return Link(asked["uplink"], asked["downlink"] or asked["uplink"], asked["rtt"])
 
 
-def _plan_json(made: Plan) -> dict[str, Any]:
+def plan_json(made: Plan) -> dict[str, Any]:
+    """The document of `edgewise split plan --json`."""
     from dataclasses import asdict
 
     link = made.request.link
@@ -228,7 +229,8 @@ def _said(change: Any) -> str:
     return f"from {change.at:.3g} times slower on, {who} makes another best: {change.winner}"
 
 
-def _package_json(written: Package, evidence: list[Evidence]) -> dict[str, Any]:
+def package_json(written: Package, evidence: list[Evidence]) -> dict[str, Any]:
+    """What `edgewise split package --json` has under "package" beside the plan."""
     return {
         "path": written.path,
         "id": written.id,

@@ -57,6 +57,20 @@ def ends(problem: Problem, x: float) -> list[Line]:
     return found
 
 
+def best_cut(problem: Problem, x: float) -> Line | None:
+    """The best of the placements that change sides once and for good; None where the pins allow none.
+
+    It is what a split would cost where none is best, so that it can be measured beside those that are.
+    """
+    import numpy as np
+
+    order = np.arange(problem.pieces)
+    first = max((index + 1 for index in problem.on_device), default=1)
+    last = min(problem.on_server, default=problem.pieces - 1)
+    found = [line_of(problem, order >= cut, x) for cut in range(max(first, 1), min(last, problem.pieces - 1) + 1)]
+    return min((line for line in found if line is not None), key=lambda line: line.at(x), default=None)
+
+
 def candidates(
     costs: Costs, lines: Iterable[Line], link: Link, power: Power | None = None, slow_down: float = 1.0
 ) -> list[Candidate]:

@@ -32,13 +32,16 @@ def compile_table(
     bidirectional: bool = False,
     hot: Sequence[float] = HOT,
     switch_s: float = 0.0,
+    also: Sequence[Line] = (),
 ) -> tuple[dict[str, Any], dict[str, Line]]:
     """(table as JSON, the line of each placement by its id) for latency, over ``range_bps`` of uplink (slowest first).
 
     ``levels``: server slow-downs that have an envelope of their own; ``hot``: device slow-downs whose best placements
-    are in the table too; ``switch_s``: what changing to a placement costs once (its sessions). All on the device is
-    "p0" and all on the server is the last, each where the pins allow it; the rest go from little to much on the server.
-    One placement is one choice of sides and codecs.
+    are in the table too; ``switch_s``: what changing to a placement costs once (its sessions); ``also``: placements
+    that are in the table though they may be best nowhere.
+
+    All on the device is "p0" and all on the server is the last, each where the pins allow it; the rest go from little
+    to much on the server. One placement is one choice of sides and codecs.
     """
     if not levels or any(not level > 0 for level in levels):
         raise ValueError(f"levels of slow-down are {list(levels)}: at least one is wanted, each above 0")
@@ -52,7 +55,7 @@ def compile_table(
     here = replace(link, rtt_s=0.0)
     lines = [line for found in planned.values() for line in found.lines]
     lines += [line for level in planned for scale in (1.0, *hot) for line in solved(level, scale, here).lines]
-    lines += ends(latency_problem(costs, link), 1.0 / link.uplink_bps)
+    lines += [*ends(latency_problem(costs, link), 1.0 / link.uplink_bps), *also]
     named = _named(lines)
     ids = {_key(line): name for name, line in named.items()}
     document = {

@@ -46,6 +46,20 @@ def test_the_plan_is_the_minimum_cut_and_the_table_says_the_same() -> None:
     assert plan.changes
 
 
+def test_a_split_is_planned_when_it_is_wanted_even_where_none_is_best() -> None:
+    slow = request(server=made_up(MODEL, "edge", 400.0, 2))
+    assert {candidate.label for candidate in Planner(slow).plan().found} == {"device", "server"}
+    plan = Planner(replace(slow, with_split=True)).plan()
+    (split,) = [candidate for candidate in plan.found if candidate.label == "split"]
+    assert plan.id_of(split) in plan.lines
+    assert plan.found[0].label == "device"
+    names = [piece.name for piece in plan.source.graph.pieces]
+    # Of the cuts there are, it is the one that leaves the slow server least to do.
+    assert list(split.line.sides).count(True) < len(names) // 2
+    pinned = Planner(replace(slow, with_split=True, pinned=(names[-1],))).plan()
+    assert not any(candidate.line.sides[-1] for candidate in pinned.found)
+
+
 def test_a_package_is_proven_and_its_table_predicts_what_the_planner_prices(tmp_path: Path) -> None:
     package, plan, evidence = Planner(request()).package(tmp_path / "net.split")
     assert read(package.path).id == package.id
