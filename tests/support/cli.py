@@ -31,9 +31,9 @@ def edgewise(
     )
 
 
-def edgewise_json(*arguments: str | Path, cwd: Path, **env: str) -> dict[str, Any]:
+def edgewise_json(*arguments: str | Path, cwd: Path, limit_s: float = LIMIT_S, **env: str) -> dict[str, Any]:
     """The JSON document of a command that must succeed."""
-    done = edgewise(*arguments, "--json", cwd=cwd, **env)
+    done = edgewise(*arguments, "--json", cwd=cwd, limit_s=limit_s, **env)
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)
 

@@ -19,6 +19,8 @@ from mobile.results.store import RunStore
 from tests.support.cli import edgewise, edgewise_json, environment, start_edgewise
 from tests.support.processes import MARK, all_gone, marked, new_mark
 
+pytestmark = pytest.mark.timeout(240)  # a dozen runs of the agent: over a minute where other tests run beside them
+LIMIT_S = 200
 WAYS = ["local", "server", "best split", "adaptive"]
 
 
@@ -29,6 +31,7 @@ def test_it_exports_benches_and_evaluates_both_variants(tmp_path):
     document = edgewise_json(
         *("quickstart", "--duration", "0.5", "--output", "out"),
         cwd=tmp_path,
+        limit_s=LIMIT_S,
         EDGEWISE_FASHION_MNIST="",
         **{MARK: mark},
     )
@@ -105,6 +108,7 @@ def test_without_the_extra_the_split_step_is_left_out_with_the_reason(tmp_path):
     done = edgewise(
         *("quickstart", "--duration", "0.2", "--output", "out"),
         cwd=tmp_path,
+        limit_s=LIMIT_S,
         EDGEWISE_FASHION_MNIST="",
         PYTHONPATH=path,
     )
@@ -119,7 +123,10 @@ def test_without_the_extra_the_split_step_is_left_out_with_the_reason(tmp_path):
 def test_a_split_step_that_fails_does_not_take_the_rest_along(tmp_path):
     (tmp_path / "out" / "fashion_mnist.split").mkdir(parents=True)  # in the way, and no package
     done = edgewise(
-        *("quickstart", "--duration", "0.2", "--output", "out", "--json"), cwd=tmp_path, EDGEWISE_FASHION_MNIST=""
+        *("quickstart", "--duration", "0.2", "--output", "out", "--json"),
+        cwd=tmp_path,
+        limit_s=LIMIT_S,
+        EDGEWISE_FASHION_MNIST="",
     )
     assert done.returncode == 1
     assert "Traceback" not in done.stderr
@@ -163,7 +170,10 @@ def test_the_accuracy_is_that_of_the_runtime_itself(tmp_path):
     import onnxruntime
 
     document = edgewise_json(
-        *("quickstart", "--duration", "0.2", "--output", "out", "--no-split"), cwd=tmp_path, EDGEWISE_FASHION_MNIST=""
+        *("quickstart", "--duration", "0.2", "--output", "out", "--no-split"),
+        cwd=tmp_path,
+        limit_s=LIMIT_S,
+        EDGEWISE_FASHION_MNIST="",
     )
     assert document["split"] is None
     assert document["split_missing"] == "--no-split was given"
