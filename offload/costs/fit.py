@@ -58,4 +58,4 @@ def _shared(total: float, weights: Sequence[float]) -> list[float]:
     whole = math.fsum(weights)
     if not whole > 0:
         return [total / len(weights)] * len(weights)
-    return [total * weight / whole for weight in weights]
+    return [total * (weight / whole) for weight in weights]  # shares first: a product could be too small for a float
