@@ -171,6 +171,12 @@ def test_every_placement_gives_the_whole_models_classes(slow):
     assert [json.loads(line) for line in done.stdout.splitlines()] == [expected] * len(tried)
 
 
+def server_placements(package: Path) -> list[str]:
+    """The ids of the placements that use the server."""
+    manifest = json.loads((package / "manifest.json").read_text())
+    return [row["id"] for row in manifest["placements"] if row["label"] != "device"]
+
+
 def streaming(desk, *more, duration_s=5):
     """A started run of so many seconds, by the policy that takes the fastest placement unless ``more`` has another."""
     asked = ("--on", "board86", "--server", "edge", "--duration", duration_s, "--min-count", 20, "--threads", 1)
@@ -197,14 +203,14 @@ def test_a_server_that_is_killed_in_mid_stream_loses_no_frame_and_is_found_again
 
 
 def test_a_server_with_another_package_is_refused_and_the_device_answers(slow):
-    manifest = slow.folder / "model.split" / "manifest.json"
-    server_only = json.loads(manifest.read_text())["placements"][-1]["id"]
-    (slow.folder / "server.yaml").write_text(f"policy: fixed\nplacement: {server_only}\nfallback: local\n")
+    names = [server_placements(slow.folder / folder / "model.split") for folder in (".", "other")]
+    both = next(name for name in names[0] if name in names[1])  # the other server knows a model of this name
+    (slow.folder / "server.yaml").write_text(f"policy: fixed\nplacement: {both}\nfallback: local\n")
     with EdgeServer(slow.lab, [slow.folder / "other" / "model.split"], slow.folder) as server:
         row = outcome_of(slow, streaming(slow, "--policy", "server.yaml", duration_s=1))
         assert server.answered() == 0
-    assert set(row["fallbacks"]) <= {"foreign", "unknown-model", "unreachable"}
-    assert row["fallbacks"]
+    assert row["fallbacks"]["foreign"] > 0
+    assert set(row["fallbacks"]) <= {"foreign", "unreachable"}  # after three refusals it is left alone for a while
 
 
 def test_a_link_that_is_cut_for_three_seconds_loses_no_frame(slow):
