@@ -4,7 +4,8 @@ On the lab: a board that is slower by a known factor, behind a shaped link, and 
 slow-down, rate and delay) are drawn from the seed and written to a file before anything is measured. Then once for each
 model: a profile on the server's machine; once for each model and slow-down: a profile on the slowed board (one of the
 plain board times the factor predicted 134 ms where 323 were measured: probably an inference after a pause is slower
-than one in a row, and the factor makes more of that, too) and a package. In each setting the link is measured, the package's table says what every placement
+than one in a row, and the factor makes more of that, too) and a package. In each setting
+the link is measured, the package's table says what every placement
 will take, and five placements are run one after the other, in random order, as `edgewise split bench` runs them: all on
 the device, all on the server, the one that is predicted to be the best, and the two that are predicted to come next.
 Nothing is tuned in between.
