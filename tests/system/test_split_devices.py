@@ -193,7 +193,7 @@ def outcome_of(desk, process):
 
 def test_a_server_that_is_killed_in_mid_stream_loses_no_frame_and_is_found_again(slow):
     with EdgeServer(slow.lab, [slow.folder / "model.split"], slow.folder) as first:
-        process = streaming(slow)
+        process = streaming(slow, duration_s=30)  # a busy machine takes long to start the second server
         first.wait_for(10)
         first.kill()
     with EdgeServer(slow.lab, [slow.folder / "model.split"], slow.folder) as second:
@@ -215,7 +215,7 @@ def test_a_server_with_another_package_is_refused_and_the_device_answers(slow):
 
 def test_a_link_that_is_cut_for_three_seconds_loses_no_frame(slow):
     with EdgeServer(slow.lab, [slow.folder / "model.split"], slow.folder) as server:
-        process = streaming(slow)
+        process = streaming(slow, duration_s=15)
         server.wait_for(10)
         slow.lab.link("board86", up=False)
         time.sleep(3)  # as long as the cable is out
