@@ -38,6 +38,8 @@ WITHOUT = {
     "pi5": ("pi5", "measure for"),
     "locked": ("x86-locked", "permission denied"),
     "galaxy": ("samsung-s23", "measure for"),
+    "pixel": ("pixel6", "measure for"),
+    "rails": ("pixel6-userdebug", "measure for"),
 }
 PHONE = "phone"
 QUICK = ("--duration", "3", "--min-count", "5", "--warmup", "1", "--warmup-duration", "0", "--idle", "1")
