@@ -47,7 +47,7 @@ def codec_times(
     if answer.get("problem"):
         notes.append(f"codecs: {answer['problem']}")
     try:
-        return [_time(entry) for entry in answer["times"]], notes
+        return [CodecTime.from_json(entry) for entry in answer["times"]], notes
     except (KeyError, TypeError, ValueError) as wrong:
         raise AgentError(f"{session.device.name}: the agent's times of codecs are damaged") from wrong
 
@@ -68,14 +68,3 @@ def _described(subject: Subject, name: str) -> dict[str, Any]:
     is_float = seen.dtype.startswith("float")
     within = {"low": list(seen.low), "high": list(seen.high)} if is_float else None
     return {"name": name, "dtype": seen.dtype, "shape": list(seen.shape), "range": within}
-
-
-def _time(entry: dict[str, Any]) -> CodecTime:
-    return CodecTime(
-        value=str(entry["value"]),
-        codec=str(entry["codec"]),
-        size_bytes=int(entry["size_bytes"]),
-        encode_s=float(entry["encode_s"]),
-        decode_s=float(entry["decode_s"]),
-        coded_bytes=float(entry["coded_bytes"]),
-    )

@@ -6,8 +6,9 @@ measured, for each codec on its own (least squares with neither negative).
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from offload.plan.costs import ASSUMED, MEASURED, PREDICTED
 
@@ -26,6 +27,18 @@ class CodecTime:
     encode_s: float
     decode_s: float
     coded_bytes: float
+
+    @classmethod
+    def from_json(cls, entry: Mapping[str, Any]) -> CodecTime:
+        """The time of a JSON object. KeyError, TypeError or ValueError when it is none."""
+        return cls(
+            value=str(entry["value"]),
+            codec=str(entry["codec"]),
+            size_bytes=int(entry["size_bytes"]),
+            encode_s=float(entry["encode_s"]),
+            decode_s=float(entry["decode_s"]),
+            coded_bytes=float(entry["coded_bytes"]),
+        )
 
 
 @dataclass(frozen=True)

@@ -201,7 +201,7 @@ def _parsed(document: dict[str, Any]) -> Profile:
         heads=tuple(_timed(entry) for entry in document["prefixes"]),
         tails=tuple(_timed(entry) for entry in document["suffixes"]),
         cuts=tuple(Cut(int(c["cut"]), tuple(map(str, c["values"])), int(c["size_bytes"])) for c in document["cuts"]),
-        codecs=tuple(_codec(entry) for entry in document.get("codecs", ())),
+        codecs=tuple(CodecTime.from_json(entry) for entry in document.get("codecs", ())),
         how=str(document["how"]),
         created_utc=str(document.get("created_utc", "")),
         energy=document.get("energy"),
@@ -227,17 +227,6 @@ def _piece(entry: dict[str, Any]) -> PieceTime:
         profiled_s=float(profiled_s) if profiled_s is not None else None,
         macs=int(macs) if macs is not None else None,
         **{name: int(entry.get(name, 0)) for name in ("input_bytes", "output_bytes", "weight_bytes")},
-    )
-
-
-def _codec(entry: dict[str, Any]) -> CodecTime:
-    return CodecTime(
-        value=str(entry["value"]),
-        codec=str(entry["codec"]),
-        size_bytes=int(entry["size_bytes"]),
-        encode_s=float(entry["encode_s"]),
-        decode_s=float(entry["decode_s"]),
-        coded_bytes=float(entry["coded_bytes"]),
     )
 
 
