@@ -46,16 +46,21 @@ def schema_text() -> str:
 
 
 def main(arguments: list[str]) -> int:
-    """Exit code: 0 when the file is that of the models, 1 when it is stale, 2 for other arguments."""
+    """The exit code of this module as a command."""
+    return keep(SCHEMA_PATH, schema_text(), "mobile.inventory.schema", arguments)
+
+
+def keep(path: Path, text: str, module: str, arguments: list[str]) -> int:
+    """Exit code: 0 when the file has ``text`` (``--write`` sees to that), 1 when it is stale, 2 for other arguments."""
     if arguments == ["--write"]:
-        SCHEMA_PATH.write_text(schema_text(), encoding="utf-8")
+        path.write_text(text, encoding="utf-8")
         return 0
     if arguments == ["--check"]:
-        fresh = SCHEMA_PATH.is_file() and SCHEMA_PATH.read_text(encoding="utf-8") == schema_text()
+        fresh = path.is_file() and path.read_text(encoding="utf-8") == text
         if not fresh:
-            sys.stderr.write("devices.schema.json is stale: python -m mobile.inventory.schema --write\n")
+            sys.stderr.write(f"{path.name} is stale: python -m {module} --write\n")
         return 0 if fresh else 1
-    sys.stderr.write("usage: python -m mobile.inventory.schema --check | --write\n")
+    sys.stderr.write(f"usage: python -m {module} --check | --write\n")
     return 2
 
 

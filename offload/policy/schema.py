@@ -9,6 +9,8 @@ import json
 import sys
 from pathlib import Path
 
+from mobile.inventory.schema import keep
+
 SCHEMA_PATH = Path(__file__).with_name("policy.schema.json")
 
 
@@ -21,17 +23,8 @@ def schema_text() -> str:
 
 
 def main(arguments: list[str]) -> int:
-    """Exit code: 0 when the file is that of the models, 1 when it is stale, 2 for other arguments."""
-    if arguments == ["--write"]:
-        SCHEMA_PATH.write_text(schema_text(), encoding="utf-8")
-        return 0
-    if arguments == ["--check"]:
-        fresh = SCHEMA_PATH.is_file() and SCHEMA_PATH.read_text(encoding="utf-8") == schema_text()
-        if not fresh:
-            sys.stderr.write("policy.schema.json is stale: python -m offload.policy.schema --write\n")
-        return 0 if fresh else 1
-    sys.stderr.write("usage: python -m offload.policy.schema --check | --write\n")
-    return 2
+    """The exit code of this module as a command."""
+    return keep(SCHEMA_PATH, schema_text(), "offload.policy.schema", arguments)
 
 
 if __name__ == "__main__":
