@@ -12,22 +12,10 @@ import numpy as np
 import pytest
 
 from device_agents.split.package import Package
-from tests.support.split_packages import EXAMPLE, images, package
+from tests.support.split_packages import EXAMPLE, TABLE, images, package
 from tests.support.split_server import closes, edge_server
 
 ROOT = Path(__file__).parents[2]
-ROWS = [
-    {"id": "p0", "label": "device", "device_s": 0.004},
-    {"id": "p1", "label": "split", "device_s": 0.001, "server_s": 0.002, "up_bits": 2e4, "down_bits": 4e3},
-    {"id": "p2", "label": "server", "server_s": 0.003, "up_bits": 3e4, "down_bits": 4e3},
-]
-COSTS = ("device_s", "server_s", "device_codec_s", "server_codec_s", "up_bits", "down_bits", "request_s")
-TABLE = {
-    "schema": 1,
-    "placements": [{**dict.fromkeys(COSTS, 0.0), **row} for row in ROWS],
-    "levels": [{"slow_down": 1.0, "bounds": [1e-9, 1e-7, 1e-3], "placements": ["p2", "p0"]}],
-    "power": None,
-}
 
 
 @pytest.fixture(scope="module")

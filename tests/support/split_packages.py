@@ -15,6 +15,19 @@ from offload.model.values import Watcher, observe
 from offload.package.write import Planned, Source, write
 
 EXAMPLE = Path(__file__).parents[2] / "mobile/example"
+# Made-up costs of the three placements below.
+ROWS = [
+    {"id": "p0", "label": "device", "device_s": 0.004},
+    {"id": "p1", "label": "split", "device_s": 0.001, "server_s": 0.002, "up_bits": 2e4, "down_bits": 4e3},
+    {"id": "p2", "label": "server", "server_s": 0.003, "up_bits": 3e4, "down_bits": 4e3},
+]
+COSTS = ("device_s", "server_s", "device_codec_s", "server_codec_s", "up_bits", "down_bits", "request_s")
+TABLE = {
+    "schema": 1,
+    "placements": [{**dict.fromkeys(COSTS, 0.0), **row} for row in ROWS],
+    "levels": [{"slow_down": 1.0, "bounds": [1e-9, 1e-7, 1e-3], "placements": ["p2", "p0"]}],
+    "power": None,
+}
 
 
 def images(count: int) -> np.ndarray:

@@ -6,9 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.device_agents.test_split_runner import TABLE
 from tests.support.cli import edgewise, edgewise_json
-from tests.support.split_packages import package
+from tests.support.split_packages import TABLE, package
 from tests.support.split_server import edge_server
 
 SHORT = ["--duration", "0.1", "--min-count", "5"]
