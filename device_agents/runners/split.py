@@ -1,7 +1,7 @@
 """A split package: one frame after the other through the device, the link and the edge server, as the policy decides.
 
-An invocation is one frame from its arrival to its answer; its stages are the client's (head, encode, link, decode,
-tail). What became of the frames stands in the summary of the run.
+An invocation is one frame from its arrival to its answer; its stages are the client's (head, encode, link, server,
+decode, tail). What became of the frames stands in the summary of the run.
 """
 
 import os
@@ -211,9 +211,8 @@ def _endpoint(server: Optional[Dict[str, Any]]) -> Optional[Endpoint]:
 
 def _wanted(package: packages.Package, policy: Optional[Policy]) -> List[str]:
     names = [placement.id for placement in package.placements.values() if placement.label == "device"]
-    if policy is not None and policy.placement in package.placements:
-        names.append(str(policy.placement))
-    return names
+    fixed = [] if policy is None else [policy.placement, *policy.tour]
+    return names + [str(name) for name in fixed if name in package.placements]
 
 
 def _size(package: packages.Package) -> int:

@@ -27,14 +27,14 @@ if TYPE_CHECKING:
 
     Values = Dict[str, NDArray[Any]]
 
-STAGES = ("head", "encode", "link", "decode", "tail")
+STAGES = ("head", "encode", "link", "server", "decode", "tail")
 UNKNOWN = ("unknown-model", "refused", "too-large")  # a server that is there and has no /edgewise/link
 
 
 class Result(NamedTuple):
     """What became of one frame. ``outputs`` is None when it was refused (``why`` says so).
 
-    ``stages_ns`` by STAGES; ``latency_s`` from the frame's arrival to its answer; ``fallback``: why the rest ran here
+    ``stages_ns`` by STAGES ("server" as it told itself, and "link" without that); ``latency_s`` from the frame's arrival to its answer; ``fallback``: why the rest ran here
     although the placement has it on the server (a WireError's kind, or "deadline"), else None.
     """
 
@@ -190,7 +190,8 @@ class SplitClient:
                     return self._rescue(frame, values, done, up, down, error)
                 self._learn(frame, served)
                 values.update(served.values)
-                frame.stages_ns["link"] += served.link_ns
+                frame.stages_ns["link"] += max(served.link_ns - served.service_ns, 0)
+                frame.stages_ns["server"] += served.service_ns
                 frame.stages_ns["decode"] += served.decode_ns
                 up, down = up + served.bytes_up, down + served.bytes_down
             else:

@@ -4,11 +4,12 @@ A compiled policy is JSON (see from_json): a base policy, rules that go before i
 """
 
 import math
-from typing import Any, Dict, List, NamedTuple, Optional, Tuple
+from typing import Any, Dict, List, NamedTuple, Optional, Sequence, Tuple
 
 from device_agents.split.table import DEVICE, Conditions, Placement, Table
 
 POLICIES = ("fixed", "latency", "energy", "deadline", "weighted")
+TOUR = "tour"  # for measuring alone: no policy file has it
 FALLBACKS = ("local", "refuse")
 LOCAL = "local"
 CHANCE = 1.5
@@ -38,7 +39,8 @@ class Rule(NamedTuple):
 
 class Policy(NamedTuple):
     """What was asked for. ``switch_gain`` and ``switch_count``: a switch needs this share gained, so often in a row;
-    ``switch_horizon``: the frames over which the cost of a switch is spread.
+    ``switch_horizon``: the frames over which the cost of a switch is spread. ``tour``: the placements that the policy
+    "tour" takes in turn (see ``at_turn``), so that all are measured under the same conditions.
     """
 
     policy: str = "latency"
@@ -51,6 +53,7 @@ class Policy(NamedTuple):
     switch_count: int = 1
     switch_horizon: int = 50
     when: Tuple[Rule, ...] = ()
+    tour: Tuple[str, ...] = ()
 
     @classmethod
     def from_json(cls, document: Any) -> "Policy":
@@ -65,6 +68,10 @@ class Policy(NamedTuple):
         if not isinstance(rules, (list, tuple)):
             raise PolicyError("when: a list of rules was expected")
         fields["when"] = tuple(_rule(rule) for rule in rules)
+        stops = fields.get("tour") or []
+        if not isinstance(stops, (list, tuple)) or not all(isinstance(stop, str) for stop in stops):
+            raise PolicyError("tour: a list of placements was expected")
+        fields["tour"] = tuple(stops)
         made = cls(**fields)
         _check(made)
         return made
@@ -72,7 +79,18 @@ class Policy(NamedTuple):
     def to_json(self) -> Dict[str, Any]:
         """The policy as JSON."""
         rules = [{"if": dict(rule.conditions), "use": rule.use} for rule in self.when]
-        return dict(self._asdict(), schema=1, when=rules)
+        return dict(self._asdict(), schema=1, when=rules, tour=list(self.tour))
+
+
+def at_turn(tour: Sequence[str], frame: int) -> str:
+    """The placement that a tour has at a frame (from 0): forwards, then backwards (ABBA), so that what drifts hits all
+    alike.
+
+    >>> [at_turn("ab", frame) for frame in range(5)]
+    ['a', 'b', 'b', 'a', 'a']
+    """
+    lap, at = divmod(frame, len(tour))
+    return tour[at] if lap % 2 == 0 else tour[-1 - at]
 
 
 def rest_s(table: Table, row: Placement, device_scale: float) -> float:
@@ -100,13 +118,17 @@ class Decider:
         self._current: Optional[Placement] = None
         self._better: Optional[str] = None
         self._times = 0
-        for name in [policy.placement] + [rule.use for rule in policy.when]:
+        self._frame = -1
+        for name in [policy.placement, *policy.tour] + [rule.use for rule in policy.when]:
             if name not in (None, LOCAL, *POLICIES) and name not in table.placements:
                 raise PolicyError("placement {!r} is not in the package".format(name))
 
     def choose(self, now: Conditions) -> Decision:
         """The placement for the next frame under these conditions."""
         policy = self._policy
+        if policy.policy == TOUR:
+            self._frame += 1
+            return self._take(self._table.placements[at_turn(policy.tour, self._frame)], now, TOUR)
         use, forced = self._rule_for(now)
         wanted = self._wanted(use, now)
         if wanted is None or wanted.latency_s(now) == math.inf:
@@ -247,10 +269,12 @@ def _holds(name: str, bound: Any, now: Conditions) -> bool:
 
 
 def _check(policy: Policy) -> None:
-    if policy.policy not in POLICIES:
+    if policy.policy not in (*POLICIES, TOUR):
         raise PolicyError("policy is {!r}, expected one of {}".format(policy.policy, ", ".join(POLICIES)))
     if policy.fallback not in FALLBACKS:
         raise PolicyError("fallback is {!r}, expected one of {}".format(policy.fallback, ", ".join(FALLBACKS)))
+    if (policy.policy == TOUR) != bool(policy.tour):
+        raise PolicyError("tour: the policy tour takes a list of placements, and no other does")
     if policy.policy == "deadline" and policy.deadline_s is None:
         raise PolicyError("deadline_s is missing: policy deadline needs it")
     numbers = (

@@ -9,7 +9,7 @@ import math
 from typing import Any, Dict, Optional, Tuple
 
 from device_agents.split.breaker import CLOSED, Breaker
-from device_agents.split.decide import CHANCE, LOCAL, Decider, Decision, Policy, patience_s, rest_s
+from device_agents.split.decide import CHANCE, LOCAL, TOUR, Decider, Decision, Policy, patience_s, rest_s
 from device_agents.split.estimate import Exchange, Factor, LinkEstimate, Smoothed
 from device_agents.split.table import DEVICE, Conditions, Placement, Table
 
@@ -100,7 +100,7 @@ class Pilot:
         here_s = rest_s(self._table, row, self.device_scale.value) if self.rescues else 0.0
         if self._deadline_s is not None:
             return patience_s(self._deadline_s, here_s, predicted_s)
-        if not self.rescues or self._policy.policy == "fixed":
+        if not self.rescues or self._policy.policy in ("fixed", TOUR):
             return NO_DEADLINE_S
         return min(max(predicted_s + here_s, CHANCE * predicted_s), NO_DEADLINE_S)
 
@@ -139,9 +139,10 @@ class Pilot:
         """Whether to ask the link beside the frames, with ``probe_bytes`` one after the other: while frames stay here
         nothing else would tell that it is better, or that the server is back. Probes become rarer while that lasts.
         """
-        if decision.placement is not None and decision.placement.label != DEVICE:
+        at_home = decision.placement is None or decision.placement.label == DEVICE
+        if self._late is None and not (at_home and now_s - self._heard_s >= self._pause_s):
             return False
-        return now_s - self._heard_s >= self._pause_s and self.breaker.allows(now_s)
+        return self.breaker.allows(now_s)
 
     def probing(self, now_s: float) -> None:
         """Nothing; a probe is sent now."""

@@ -56,7 +56,7 @@ def test_frames_are_measured_with_their_stages_and_what_became_of_them(made: Pac
     assert told["bytes_up"] > 0
     blocks = [r for r in records if r["type"] == "invocations" and r["phase"] == "measure"]
     stages = {name: [t for block in blocks for t in block["stages"][name]] for name in blocks[0]["stages"]}
-    assert set(stages) == {"head", "encode", "link", "decode", "tail"}
+    assert set(stages) == {"head", "encode", "link", "server", "decode", "tail"}
     assert all(min(stages[name]) > 0 for name in ("head", "encode", "link"))
     loaded = next(r["detail"] for r in records if r.get("name") == "loaded")
     assert loaded["package"] == made.id

@@ -189,6 +189,12 @@ def test_a_deadline_takes_the_least_energy_that_keeps_it_else_the_fastest() -> N
     assert strict.choose(at(20)).placement is min((LOCAL, HALF, REMOTE), key=lambda p: p.latency_s(at(20)))
 
 
+def test_a_tour_takes_its_placements_in_turn_there_and_back_and_nothing_else() -> None:
+    decider = Decider(Policy.from_json({"policy": "tour", "tour": ["p2", "p0", "p1"]}), table())
+    seen = [decider.choose(at(1.0)).placement for _ in range(7)]
+    assert [row.id for row in seen if row is not None] == ["p2", "p0", "p1", "p1", "p0", "p2", "p2"]
+
+
 def test_rules_go_before_the_policy_and_what_is_not_known_holds_none() -> None:
     policy = Policy.from_json(
         {
@@ -229,6 +235,12 @@ def test_rules_go_before_the_policy_and_what_is_not_known_holds_none() -> None:
 )
 def test_a_policy_that_cannot_be_followed_is_refused(document: Any, words: str) -> None:
     with pytest.raises(PolicyError, match=words):
+        Policy.from_json(document)
+
+
+@pytest.mark.parametrize("document", [{"policy": "tour"}, {"policy": "fixed", "tour": ["p0"]}, {"tour": "p0"}])
+def test_a_tour_needs_its_placements_and_no_other_policy_has_them(document: Any) -> None:
+    with pytest.raises(PolicyError, match="^tour: "):
         Policy.from_json(document)
 
 
