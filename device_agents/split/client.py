@@ -34,8 +34,9 @@ UNKNOWN = ("unknown-model", "refused", "too-large")  # a server that is there an
 class Result(NamedTuple):
     """What became of one frame. ``outputs`` is None when it was refused (``why`` says so).
 
-    ``stages_ns`` by STAGES ("server" as it told itself, and "link" without that); ``latency_s`` from the frame's arrival to its answer; ``fallback``: why the rest ran here
-    although the placement has it on the server (a WireError's kind, or "deadline"), else None.
+    ``stages_ns`` by STAGES ("server" as it told itself, "link" without that); ``latency_s`` from the frame's arrival to
+    its answer; ``fallback``: why the rest ran here although the placement has it on the server (a WireError's kind, or
+    "deadline"), else None.
     """
 
     outputs: "Optional[Values]"

@@ -240,7 +240,7 @@ def test_a_policy_that_cannot_be_followed_is_refused(document: Any, words: str) 
 
 @pytest.mark.parametrize("document", [{"policy": "tour"}, {"policy": "fixed", "tour": ["p0"]}, {"tour": "p0"}])
 def test_a_tour_needs_its_placements_and_no_other_policy_has_them(document: Any) -> None:
-    with pytest.raises(PolicyError, match="^tour: "):
+    with pytest.raises(PolicyError, match=r"^tour: "):
         Policy.from_json(document)
 
 
