@@ -62,8 +62,6 @@ def _constants(program: Program) -> Iterator[Tensor]:
 
 
 def _built(program: Program) -> memoryview:
-    import flatbuffers
-
     entries = sum(len(graph.tensors) + len(graph.operators) for graph in program.graphs)
     size = constant_bytes(program) + _OVERHEAD_BYTES + entries * _PER_ENTRY_BYTES
     if size > MAX_BYTES:
@@ -72,7 +70,7 @@ def _built(program: Program) -> memoryview:
             "Compress its weights (--scheme int8), or export ONNX, which keeps large weights in a file beside.",
         )
     model = _Writer().model(program)
-    builder = flatbuffers.Builder(size)
+    builder = schema.library().flatbuffers.Builder(size)
     builder.Finish(model.Pack(builder), file_identifier=b"TFL3")
     return memoryview(builder.Bytes)[builder.Head() :]
 

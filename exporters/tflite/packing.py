@@ -32,7 +32,7 @@ def encode(dtype: str, data: NDArray[Any]) -> bytes | memoryview:
         return _strings([str(item).encode() for item in flat])
     if dtype != "bfloat16":
         flat = flat.astype(np.dtype(dtype).newbyteorder("<"), copy=False)
-    return memoryview(flat.view(np.uint8))
+    return flat.view(np.uint8).data
 
 
 def decode(dtype: str, raw: NDArray[np.uint8], shape: tuple[int, ...]) -> NDArray[Any]:
@@ -70,4 +70,4 @@ def _strings(items: list[bytes]) -> bytes:
     """
     start = 4 * (len(items) + 2)
     offsets = np.cumsum([start, *(len(item) for item in items)]).astype("<i4")
-    return np.int32(len(items)).astype("<i4").tobytes() + offsets.tobytes() + b"".join(items)
+    return b"".join([len(items).to_bytes(4, "little"), offsets.tobytes(), *items])
