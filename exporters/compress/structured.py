@@ -206,6 +206,33 @@ class Adapter(CompressedTensor):
 
 
 @dataclass(frozen=True, eq=False)
+class Dense(CompressedTensor):
+    """Float values as they are: what is shared without being quantised, or a weight with its adapter merged in."""
+
+    values: NDArray[np.float32]
+
+    @property
+    def family(self) -> str:
+        """float."""
+        return "float"
+
+    @property
+    def packed_bytes(self) -> int:
+        """4 bytes a weight."""
+        return self.values.nbytes
+
+    def check(self) -> None:
+        """One finite value for each weight."""
+        if self.values.shape != (self.rows, self.columns):
+            raise self.wrong(f"values must be {[self.rows, self.columns]}, not {list(self.values.shape)}")
+        self.check_finite("values", self.values)
+
+    def dequantise_rows(self) -> NDArray[np.float32]:
+        """The values."""
+        return self.values
+
+
+@dataclass(frozen=True, eq=False)
 class Shared(CompressedTensor):
     """The same rows as ``source`` under another name; ``group`` names all that share.
 

@@ -15,10 +15,10 @@ from numpy.typing import NDArray
 from exporters.compress.base import CompressedTensor, packed_row_bytes
 from exporters.compress.floats import Emulated, FloatFormat, float_format
 from exporters.compress.layout import T, from_rows, group_count, row_shape, spread, to_rows
-from exporters.compress.structured import Adapter, Blocks, LowRank, Shared, Sparse
+from exporters.compress.structured import Adapter, Blocks, Dense, LowRank, Shared, Sparse
 
 __all__ = [
-    "Adapter", "Affine", "Binary", "Blocks", "Codebook", "CompressedModel", "CompressedTensor", "DualBinary",
+    "Adapter", "Affine", "Binary", "Blocks", "Codebook", "CompressedModel", "CompressedTensor", "Dense", "DualBinary",
     "Emulated", "FloatFormat", "LowRank", "PowerOfTwo", "Shared", "Sparse", "Ternary", "float_format", "from_rows",
     "group_count", "packed_row_bytes", "row_shape", "spread", "to_rows",
 ]  # fmt: skip
