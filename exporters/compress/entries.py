@@ -82,7 +82,7 @@ def _write_affine(tensor: Affine) -> tuple[Entry, Arrays]:
 def _read_affine(fields: Fields) -> Affine:
     width = fields.integer("width", 1, 8, _WIDTHS.get(fields.text("family")))
     signed, group = fields.flag("signed"), fields.group
-    rows, columns = fields.row_shape
+    columns = fields.row_shape[1]
     zeros = index = None
     if fields.has("zero_points"):
         size = fields.group_shape("scales", group)
@@ -137,7 +137,8 @@ def _read_power(fields: Fields) -> PowerOfTwo:
 
 
 def _write_codebook(tensor: Codebook) -> tuple[Entry, Arrays]:
-    return {}, {"codes": pack(tensor.codes, tensor.width), "table": tensor.table}
+    arrays: Arrays = {"codes": pack(tensor.codes, tensor.width), "table": tensor.table}
+    return {}, arrays
 
 
 def _read_codebook(fields: Fields) -> Codebook:

@@ -48,7 +48,8 @@ def pack_trits(codes: NDArray[np.int8]) -> NDArray[np.uint8]:
     padded = np.ones((rows, -(-columns // TRITS) * TRITS), np.uint8)
     padded[:, :columns] = codes + 1
     weights = 3 ** np.arange(TRITS, dtype=np.uint8)
-    return (padded.reshape(rows, -1, TRITS) * weights).sum(axis=2, dtype=np.uint8)
+    packed: NDArray[np.uint8] = (padded.reshape(rows, -1, TRITS) * weights).sum(axis=2, dtype=np.uint8)
+    return packed
 
 
 def unpack_trits(packed: NDArray[np.uint8], columns: int) -> NDArray[np.int8]:
@@ -98,13 +99,14 @@ def _unpack(packed: NDArray[np.uint8], width: int, columns: int) -> NDArray[Any]
     if width > 8:
         bits = np.unpackbits(packed, axis=1, count=columns * width, bitorder="little")
         weights = np.uint16(1) << np.arange(width, dtype=np.uint16)
-        return (bits.reshape(len(packed), columns, width) * weights).sum(axis=2, dtype=np.uint16)
+        wide: NDArray[Any] = (bits.reshape(len(packed), columns, width) * weights).sum(axis=2, dtype=np.uint16)
+        return wide
     rows, groups = len(packed), -(-columns // 8)
     padded = np.zeros((rows, groups * width), np.uint8)
     padded[:, : packed.shape[1]] = packed
-    wide = np.zeros((rows, groups, 8), np.uint8)
-    wide[:, :, :width] = padded.reshape(rows, groups, width)
-    words = wide.view("<u8").reshape(rows, groups)
+    spaced = np.zeros((rows, groups, 8), np.uint8)
+    spaced[:, :, :width] = padded.reshape(rows, groups, width)
+    words = spaced.view("<u8").reshape(rows, groups)
     codes = np.empty((rows, groups, 8), np.uint8)
     mask = np.uint64((1 << width) - 1)
     for place in range(8):
