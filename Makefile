@@ -4,6 +4,9 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 # The older TFLite runtime needs numpy 1 and Python 3.11 at most: it has an environment of its own.
 TFLITE_VENV := $(VENV)-tflite
+# A real tritonserver: its Python stub needs the distribution's own interpreter (with python3-venv and libpython).
+PYTRITON_VENV := $(VENV)-pytriton
+SYSTEM_PYTHON ?= /usr/bin/python3
 # Tests mostly wait, for a few seconds of measuring and for links that break: more run side by side than there are cores.
 # A file's tests stay together, in the files' order: pages of the manual come early, for they take longest.
 # A test that takes too long fails by a signal there: a worker that ends with it, as the usual way has it, may take the
@@ -12,7 +15,7 @@ WORKERS ?= 4
 LAB_WORKERS ?= 3
 side_by_side = -n $(1) $(if $(filter-out 0,$(1)),--dist loadfile --no-loadscope-reorder --timeout-method=signal)
 
-.PHONY: quickstart test lint unit lab soak install dev tflite clean
+.PHONY: quickstart test lint unit lab soak install dev tflite pytriton clean
 
 quickstart: install
 	$(BIN)/edgewise quickstart
@@ -20,6 +23,7 @@ quickstart: install
 install: $(VENV)/.installed
 dev: $(VENV)/.dev
 tflite: $(TFLITE_VENV)/.installed
+pytriton: $(PYTRITON_VENV)/.installed
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit("edgewise needs Python 3.10 or newer, this is %d.%d: make PYTHON=python3.11" % sys.version_info[:2] if sys.version_info < (3, 10) else 0)'
@@ -42,6 +46,14 @@ $(TFLITE_VENV)/.installed: $(VENV)/.installed
 	else echo "tflite-runtime has no wheels for this Python: its tests are skipped"; mkdir -p $(TFLITE_VENV); fi
 	@touch $@
 
+$(PYTRITON_VENV)/.installed: pyproject.toml
+	@if [ "$$(uname -sm)" = "Linux x86_64" ] && [ -x "$(SYSTEM_PYTHON)" ]; then \
+	  $(SYSTEM_PYTHON) -m venv $(PYTRITON_VENV) && \
+	  $(PYTRITON_VENV)/bin/python -m pip install --quiet --upgrade 'pip>=25.1' && \
+	  $(PYTRITON_VENV)/bin/python -m pip install --quiet --group pytriton; \
+	else echo "nvidia-pytriton has wheels for Linux on x86-64 only: its tests are skipped"; mkdir -p $(PYTRITON_VENV); fi
+	@touch $@
+
 test: lint unit
 
 lint: dev
@@ -49,8 +61,9 @@ lint: dev
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-unit: dev tflite
-	EDGEWISE_TFLITE_PYTHON=$(abspath $(TFLITE_VENV)/bin/python) $(BIN)/python -m pytest -m 'not lab' \
+unit: dev tflite pytriton
+	EDGEWISE_TFLITE_PYTHON=$(abspath $(TFLITE_VENV)/bin/python) \
+	  EDGEWISE_PYTRITON_PYTHON=$(abspath $(PYTRITON_VENV)/bin/python) $(BIN)/python -m pytest -m 'not lab' \
 	  $(call side_by_side,$(WORKERS)) $(PYTEST_ARGS)
 
 # The virtual device lab: root on Linux x86-64, `python -m tests.lab install` once. Each worker has a lab of its own.
@@ -65,4 +78,4 @@ soak: dev
 	$(BIN)/python -m tests.soak.energy --count $(COUNT)
 
 clean:
-	rm -rf $(VENV) $(TFLITE_VENV) .mypy_cache .ruff_cache .pytest_cache
+	rm -rf $(VENV) $(TFLITE_VENV) $(PYTRITON_VENV) .mypy_cache .ruff_cache .pytest_cache
