@@ -52,6 +52,7 @@ class App:
         log: Callable[[Mapping[str, Any]], None] | None = None,
     ) -> None:
         self._models, self._metrics, self._limits, self._log = models, metrics, limits, log
+        self._infer_paths = {f"/v2/models/{name}/infer": model for name, model in models.items()}
         self._secret = token.encode("utf-8") if token else None
         self._later = later
         self._bodies = 0
@@ -126,6 +127,9 @@ class App:
 
     def _model(self, path: str) -> Model:
         """The model of a path /v2/models/M[/versions/V][/...]. Refused(404) when there is none."""
+        commonest = self._infer_paths.get(path)
+        if commonest is not None:
+            return commonest
         parts = path.rstrip("/").split("/")
         model = self._models.get(parts[3]) if len(parts) > 3 else None
         if model is None:
@@ -164,7 +168,7 @@ class App:
         model = self._model(request.head.path)
         if self.load >= self._limits.queue:
             raise _busy()
-        job = Job(request, model, request.head.header_length, lambda answer: None)
+        job = Job(request, model, request.head.header_length, _nobody)
 
         def done(answer: Answer) -> None:
             self.load -= 1
@@ -173,8 +177,12 @@ class App:
             self._note(request.head, model.name, answer.status, request.received_bytes, answer.size_bytes, asked, job)
             self._metrics.stages(job.times)
 
-        job.give = lambda answer: self._hand_over(done, answer)
         self.load += 1
+        if self.load == 1 and self._pipeline.is_quick(job):
+            job.give = done
+            self._pipeline.run_here(job)
+            return
+        job.give = lambda answer: self._hand_over(done, answer)
         self._pipeline.submit(job)
 
     def _hand_over(self, done: Callable[[Answer], None], answer: Answer) -> None:
@@ -193,6 +201,10 @@ class App:
             if asked:
                 line["id"] = asked
             self._log({**line, **job.times} if job is not None else line)
+
+
+def _nobody(answer: Answer) -> None:
+    """Nothing: whom a new job's answer goes to is said before it runs."""
 
 
 def _busy() -> Refused:

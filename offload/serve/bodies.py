@@ -10,6 +10,7 @@ from offload.serve.messages import Refused
 
 SCRATCH_BYTES = 256 << 10
 ALIGNMENT = 64  # of the first tensor, as vector instructions like it
+SMALL_BYTES = 32 << 10  # a body up to this is not placed: to copy a tensor out of it costs less
 CHUNKS_HEAD = b"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n"
 # What goes there is never read, so all connections share it.
 _SCRATCH = memoryview(bytearray(SCRATCH_BYTES))
@@ -38,9 +39,12 @@ class Kept:
     """
 
     def __init__(self, length: int, header_length: int) -> None:
-        memory = np.empty(length + ALIGNMENT, np.uint8)
-        start = -(memory.__array_interface__["data"][0] + header_length) % ALIGNMENT
-        self._view: memoryview = memory.data[start : start + length]
+        if length <= SMALL_BYTES:
+            self._view = memoryview(bytearray(length))
+        else:
+            memory = np.empty(length + ALIGNMENT, np.uint8)
+            start = -(memory.__array_interface__["data"][0] + header_length) % ALIGNMENT
+            self._view = memory.data[start : start + length]
         self.received = 0
         self.complete = length == 0
 

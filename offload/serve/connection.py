@@ -20,6 +20,7 @@ from offload.serve.messages import Answer, Head, Refused, Request, parse_head, r
 HEAD_BYTES = 32 << 10
 LINGER_BYTES = 64 << 20  # of a refused body are read and thrown away; behind that the connection is cut
 JOIN_BYTES = 64 << 10  # smaller answers go out in one piece
+SAME_HEAD_BYTES = 2048  # a head up to this is remembered: a device says the same one with every frame
 MAX_CONNECTIONS = 1024  # each has a buffer of HEAD_BYTES
 HEAD, BODY, LINGER, BUSY = "head", "body", "linger", "busy"
 
@@ -71,6 +72,7 @@ class Connection(asyncio.BufferedProtocol):
         self._began_ns = 0  # when the head of the request had come
         self._sink: Sink | None = None
         self._head: Head | None = None
+        self._same: tuple[bytes, Head] | None = None  # the last head, as it came and as it was understood
         self._admission: Admission | None = None
         self._request: Request | None = None
         self._last = False  # this request is the connection's last
@@ -156,7 +158,7 @@ class Connection(asyncio.BufferedProtocol):
         data = bytes(self._view[: end + 4])
         self._drop(end + 4)
         try:
-            self._head = head = parse_head(data)
+            self._head = head = self._parsed(data)
         except Refused as error:
             self._turn_away(error, None)
             return
@@ -172,6 +174,15 @@ class Connection(asyncio.BufferedProtocol):
         if head.expects_continue and not self._have and not self._sink.complete:
             self._transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
         self._fill()
+
+    def _parsed(self, data: bytes) -> Head:
+        """The head of a request. Nobody changes a Head, so one that comes again need not be parsed again."""
+        if self._same is not None and self._same[0] == data:
+            return self._same[1]
+        head = parse_head(data)
+        if len(data) <= SAME_HEAD_BYTES:
+            self._same = (data, head)
+        return head
 
     def _sink_for(self, head: Head, admission: Admission) -> Sink:
         if head.length is None:

@@ -12,7 +12,8 @@ from urllib.parse import unquote, urlsplit
 MAX_HEADERS = 100
 HEADER_LENGTH = b"inference-header-content-length"
 Bytes = bytes | bytearray | memoryview
-_REASONS = {status.value: status.phrase.encode("ascii") for status in HTTPStatus}
+_REASONS = {status.value: status.phrase for status in HTTPStatus}
+_COMPACT = json.JSONEncoder(separators=(",", ":")).encode  # json.dumps makes a new encoder each time
 
 
 class Refused(Exception):
@@ -70,22 +71,27 @@ class Answer:
     @property
     def size_bytes(self) -> int:
         """The size of the body."""
-        return sum(len(piece) for piece in self.pieces)
+        return sum(map(len, self.pieces))
 
     def head(self, close: bool) -> bytes:
         """The status line and the headers. ``close``: the connection ends behind it."""
-        lines = [
-            b"HTTP/1.1 %d %s\r\nContent-Length: %d\r\nContent-Type: %s\r\n"
-            % (self.status, _REASONS.get(self.status, b"Unknown"), self.size_bytes, self.content_type.encode("ascii"))
-        ]
-        lines += [b"%s: %s\r\n" % (name.encode("ascii"), value.encode("ascii")) for name, value in self.headers]
-        lines.append(b"Connection: close\r\n\r\n" if close else b"\r\n")
-        return b"".join(lines)
+        more = "".join([f"{name}: {value}\r\n" for name, value in self.headers])
+        end = "Connection: close\r\n\r\n" if close else "\r\n"
+        reason = _REASONS.get(self.status, "Unknown")
+        return (
+            f"HTTP/1.1 {self.status} {reason}\r\nContent-Length: {self.size_bytes}\r\n"
+            f"Content-Type: {self.content_type}\r\n{more}{end}"
+        ).encode("ascii")
 
 
 def document(content: Mapping[str, Any], status: int = 200) -> Answer:
     """A JSON document as an answer."""
-    return Answer(status, (json.dumps(content, separators=(",", ":")).encode("utf-8"),))
+    return Answer(status, (compact(content),))
+
+
+def compact(content: Mapping[str, Any]) -> bytes:
+    """A JSON document without spaces."""
+    return _COMPACT(content).encode("utf-8")
 
 
 def refusal(error: Refused) -> Answer:

@@ -9,13 +9,12 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from device_agents.split.codecs import parse as parse_codec
 from device_agents.split.frames import DTYPES, ITEM_BYTES, NUMPY_NAMES, CodecError, count
-from offload.serve.messages import Answer, Bytes, Refused, document
+from offload.serve.messages import Answer, Bytes, Refused, compact, document
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -28,12 +27,9 @@ MAX_TENSORS, MAX_DIMS, MAX_ID = 4096, 16, 256
 MAX_DEADLINE_MS = 86_400_000.0
 CODEC = "edgewise_codec"
 VERSIONS = ("1",)
-# A whole answer of the commonest shape carries these, so they are written once.
-_COMPACT = (",", ":")
 
 
-@dataclass(frozen=True, slots=True)
-class TensorIn:
+class TensorIn(NamedTuple):
     """An input as it came: bytes (binary) or numbers (JSON). ``codec``: the bytes are a frame; "" for the tensor."""
 
     name: str
@@ -44,8 +40,7 @@ class TensorIn:
     codec: str
 
 
-@dataclass(frozen=True, slots=True)
-class Wanted:
+class Wanted(NamedTuple):
     """An output that is asked for: as bytes or as numbers, and its codec ("" for none)."""
 
     name: str
@@ -53,8 +48,7 @@ class Wanted:
     codec: str
 
 
-@dataclass(frozen=True, slots=True)
-class InferRequest:
+class InferRequest(NamedTuple):
     """A request. ``outputs`` None: all, and ``binary`` says how. ``deadline_ms``: from its arrival, None for none."""
 
     id: str
@@ -313,7 +307,7 @@ def answer(
     content["parameters"], content["outputs"] = parameters, outputs
     if not pieces:
         return document(content)
-    head = json.dumps(content, separators=_COMPACT).encode("utf-8")
+    head = compact(content)
     length = ("Inference-Header-Content-Length", str(len(head)))
     return Answer(200, (head, *pieces), "application/octet-stream", (length,))
 

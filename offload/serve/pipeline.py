@@ -4,10 +4,14 @@ All of it is done by a few threads; the event loop only hands over. A request th
 One that finds it busy waits in the model's lane and runs together with all others there, so batches grow with the
 load and nobody waits for company. Only when others of the same model are being decoded just now, a run waits for them,
 at most ``WAIT_S``.
+
+A small request for a model that has been quick so far, when nothing else is in the server, is done on the event loop
+itself: the way to a thread and back would take longer than the work.
 """
 
 from __future__ import annotations
 
+import math
 import os
 import threading
 import time
@@ -34,6 +38,8 @@ if TYPE_CHECKING:
 WAIT_S = 0.002
 THREADS = min(8, 2 + (os.cpu_count() or 1))  # those that decode, and one in each model that runs
 CLOSE_S = 8.0
+QUICK_S, QUICK_BYTES = 0.0005, 64 << 10  # what may run on the event loop: others wait for it so long at most
+FORGET = 0.1  # a model that was slow once has to be quick this often before it is believed
 TAIL_BYTES = 64  # of a body that belong to a request's identity: a frame's check sum is there
 
 
@@ -71,6 +77,7 @@ class _Lane:
         self.waiting: deque[Job] = deque()
         self.running = 0
         self.coming = 0  # requests that are being decoded
+        self.usual_s = math.inf  # from the taking of a request to its answer, a maximum that fades
 
 
 class Pipeline:
@@ -95,6 +102,17 @@ class Pipeline:
         with lane.changed:
             lane.coming += 1
         self._pool.submit(self._take, job, lane)
+
+    def is_quick(self, job: Job) -> bool:
+        """Whether a request is small, and its model loaded and quick so far. On the event loop, as is run_here."""
+        known_quick = self._lanes[job.model.name].usual_s <= QUICK_S
+        return known_quick and len(job.request.body) <= QUICK_BYTES and self._engine.at_hand(job.model)
+
+    def run_here(self, job: Job) -> None:
+        """Nothing; the job has been answered. Only for one that is quick, with nothing else in the server."""
+        lane = self._lanes[job.model.name]
+        lane.coming += 1
+        self._take(job, lane)
 
     def close(self) -> None:
         """Nothing; waits for what is running."""
@@ -262,6 +280,10 @@ class Pipeline:
         tensors = [(one, _coded(named[one.name], one, ranges.get(one.name))) for one in job.wanted]
         ended = time.monotonic_ns()
         job.times["encode_ns"] = ended - began
+        taken_s = (job.times["decode_ns"] + job.times["inference_ns"] + job.times["encode_ns"]) * 1e-9
+        lane = self._lanes[job.model.name]
+        before = lane.usual_s if lane.usual_s < math.inf else taken_s
+        lane.usual_s = max(taken_s, before + FORGET * (taken_s - before))
         job.times["service_ns"] = ended - job.request.arrived_ns
         told = {"edgewise_package": job.model.package.id, **job.times, "load": self._load()}
         return oip.answer(job.model.name, asked, tensors, told)

@@ -87,6 +87,10 @@ class RayTails:
         """False: replicas run side by side instead."""
         return False
 
+    def at_hand(self, model: Model) -> bool:
+        """False: what computes is another process."""
+        return False
+
     def close(self) -> None:
         """Nothing; the deployment is taken down, and Ray with it where it was started here."""
         with self._lock:

@@ -34,6 +34,9 @@ class Engine(Protocol):
     def batches(self, model: Model, feeds: Feeds) -> bool:
         """Whether several requests of this model may run as one."""
 
+    def at_hand(self, model: Model) -> bool:
+        """Whether the model is loaded in this process: a run does nothing but compute."""
+
     def close(self) -> None:
         """Nothing; lets everything go."""
 
@@ -99,6 +102,10 @@ class TailCache:
             if tail.batches is None and tail.tries >= TRIES:
                 tail.batches = False
         return tail.batches is True
+
+    def at_hand(self, model: Model) -> bool:
+        """Whether the model is loaded now."""
+        return model.part.sha256 in self._tails
 
     def close(self) -> None:
         """Nothing; all sessions are let go."""

@@ -35,6 +35,10 @@ class Gate:
         """As was said."""
         return self._batches
 
+    def at_hand(self, model: Model) -> bool:
+        """No: it must not hold up the event loop."""
+        return False
+
     def close(self) -> None:
         """Nothing."""
 

@@ -121,6 +121,9 @@ def test_a_bad_request_does_not_spoil_those_that_it_runs_together_with(folder: P
         gate = threading.Event()
         runs: ClassVar[list[int]] = []
 
+        def at_hand(self, model: models.Model) -> bool:
+            return False
+
         def run(self, model: models.Model, feeds: Any) -> Any:
             self.runs.append(len(feeds["x"]))
             assert self.gate.wait(60)
