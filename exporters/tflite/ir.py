@@ -17,7 +17,9 @@ NO_TENSOR = -1  # an optional input that is not given, as in the flatbuffer
 
 @dataclass
 class Quant:
-    """Real value = scale * (stored - zero_point), per tensor (one scale) or along ``axis`` (schema: quantized_dimension).
+    """Real value = scale * (stored - zero_point), per tensor (one scale) or along ``axis``.
+
+    ``axis`` is the schema's quantized_dimension.
 
     ``block`` is the number of values of the innermost dimension that share a scale; 0 without blocks.
     """

@@ -1,0 +1,161 @@
+"""An ONNX graph turned into a TFLite program, without TensorFlow."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+import onnx_ir as ir
+
+from exporters.tflite import ops
+from exporters.tflite.contents import sizes
+from exporters.tflite.context import LOWERINGS, Context, Lowering, Unsupported, dtype_name
+from exporters.tflite.fold import constant as constant_of
+from exporters.tflite.ir import Operator, Program, Tensor
+from exporters.tflite.layout import FREE, Value, constant, identity
+from exporters.tflite.passes import clean
+from exporters.tflite.patterns import fuse
+from exporters.tflite.prepare import prepare
+from mobile.errors import ExportError
+
+_TYPES = {
+    "float32", "float16", "float64", "int64", "int32", "int16", "int8", "uint8", "uint16", "uint32", "bool",
+}  # fmt: skip
+_SHOWN = 30  # entries of a list of what cannot be converted
+
+
+def convert(
+    model: ir.Model, dims: Mapping[str, int] | None = None, sample: Mapping[str, Sequence[int]] | None = None
+) -> Program:
+    """The model as a TFLite program with the same inputs and outputs, in ONNX's order of dimensions.
+
+    ``dims`` fixes free dimensions by name for good. ``sample`` are the shapes that the file's free dimensions stand at
+    until an interpreter resizes them (1 where not given). ExportError lists every node that TFLite cannot compute; the
+    model itself is not changed.
+    """
+    assert ops  # the conversions register themselves on import
+    source = prepare(model, dims or {})
+    fuse(source)
+    context = Context(source.graph, source.opset_imports.get("", 0))
+    _inputs(context, source.graph, sample or {})
+    problems: list[tuple[ir.Node, str]] = []
+    for node in source.graph:
+        try:
+            _node(context, node)
+        except Unsupported as reason:
+            problems.append((node, str(reason)))
+            _stand_in(context, node)
+    if problems:
+        raise _refusal(problems)
+    _outputs(context, source.graph)
+    program = Program(graphs=[context.build.graph])
+    program.input_names = [value.name or "" for value in source.graph.inputs]
+    program.output_names = [value.name or "" for value in source.graph.outputs]
+    clean(program.main)
+    return program
+
+
+def _inputs(context: Context, graph: ir.Graph, sample: Mapping[str, Sequence[int]]) -> None:
+    for value in graph.inputs:
+        entries = sizes(value)
+        name = value.name or ""
+        if entries is None:
+            raise ExportError(f"input {name!r} has no known rank, which TFLite needs", "Export it with a shape.")
+        dims = [entry if isinstance(entry, int) else FREE for entry in entries]
+        tensor = context.build.tensor(name, dims, dtype_name(value))
+        if name in sample:
+            context.build.graph.tensors[tensor].shape = tuple(sample[name])
+        context.build.graph.inputs.append(tensor)
+        context.values[value] = context.build.value(tensor)
+
+
+def _node(context: Context, node: ir.Node) -> None:
+    if node.domain not in ("", "ai.onnx", "com.microsoft"):
+        raise Unsupported(f"the domain {node.domain} is not known")
+    lowering: Lowering | None = LOWERINGS.get(node.op_type)
+    if lowering is None:
+        raise Unsupported("TFLite has no conversion for it")
+    _check_types(node)
+    context.build.scope = node.name or node.op_type
+    made = lowering(context, node)
+    values = [made] if isinstance(made, Value) else list(made)
+    for output, value in zip(node.outputs, values, strict=False):
+        if output.name:
+            context.values[output] = _refined(context, output, value)
+
+
+def _check_types(node: ir.Node) -> None:
+    for value in node.outputs:
+        if value.dtype is not None and dtype_name(value) not in _TYPES:
+            raise Unsupported(f"it makes {dtype_name(value)}, which is not converted")
+
+
+def _refined(context: Context, output: ir.Value, value: Value) -> Value:
+    """The value with the sizes that shape inference knows and the conversion did not; they never contradict."""
+    entries = sizes(output)
+    if entries is None or value.is_const:
+        return value
+    if len(entries) != value.rank:
+        raise AssertionError(f"{output.name}: converted to rank {value.rank}, inferred {len(entries)}")
+    dims = list(value.dims)
+    for axis, entry in enumerate(entries):
+        if isinstance(entry, int) and dims[axis] == FREE:
+            dims[axis] = entry
+        elif isinstance(entry, int) and dims[axis] != entry:
+            raise AssertionError(f"{output.name}: converted to {value.dims}, inferred {entries}")
+    tensor = context.build.graph.tensors[value.tensor]
+    physical = tuple(dims[axis] for axis in value.perm)
+    if value.tensor not in context.build.graph.inputs:
+        tensor.shape = tuple(max(size, 1) if size < 0 else size for size in physical)
+        tensor.signature = physical if FREE in physical else None
+    return replace(value, dims=tuple(dims))
+
+
+def _stand_in(context: Context, node: ir.Node) -> None:
+    """Values in the place of what could not be converted, so that the rest is looked at too."""
+    for output in node.outputs:
+        entries = sizes(output)
+        if entries is None or output.dtype is None:
+            continue
+        dims = [entry if isinstance(entry, int) else FREE for entry in entries]
+        context.values[output] = context.build.value(context.build.tensor(output.name or "", dims, dtype_name(output)))
+
+
+def _refusal(problems: Sequence[tuple[ir.Node, str]]) -> ExportError:
+    names = sorted({node.op_type for node, _ in problems})
+    lines = [f"{node.op_type} {node.name or node.outputs[0].name!r}: {reason}" for node, reason in problems[:_SHOWN]]
+    more = f" (and {len(problems) - _SHOWN} more)" if len(problems) > _SHOWN else ""
+    return ExportError(
+        f"TFLite cannot compute {', '.join(names)}: {'; '.join(lines)}{more}",
+        "Export to ONNX, or replace these operators where the model is made.",
+    )
+
+
+def _outputs(context: Context, graph: ir.Graph) -> None:
+    """Each output in ONNX's order and type, in a tensor of its own."""
+    build = context.build
+    taken = set(build.graph.inputs)
+    for output in graph.outputs:
+        value = context.values.get(output)
+        array = constant_of(output)
+        if value is None and array is not None:
+            value = constant(array)
+        if value is None:
+            raise ExportError(f"output {output.name!r} was not made by any operator", "Check the model first.")
+        build.scope = output.name or "output"
+        tensor = build.place(value, identity(value.rank))
+        if tensor in taken or build.graph.tensors[tensor].data is not None:
+            tensor = _copy(context, tensor)
+        build.graph.tensors[tensor].name = output.name or ""
+        taken.add(tensor)
+        build.graph.outputs.append(tensor)
+
+
+def _copy(context: Context, tensor: int) -> int:
+    """The same values in another tensor."""
+    build = context.build
+    old: Tensor = build.graph.tensors[tensor]
+    made = build.tensor(old.name, old.dims, old.dtype)
+    options = {"in_data_type": old.dtype, "out_data_type": old.dtype}
+    build.graph.operators.append(Operator("CAST", [tensor], [made], options))
+    return made

@@ -1,0 +1,20 @@
+"""The conversions of ONNX operators, one module per kind; importing this package registers them."""
+
+from exporters.tflite.ops import (
+    arithmetic,
+    convolution,
+    indexing,
+    logic,
+    matrix,
+    normalization,
+    pooling,
+    recurrent,
+    reduction,
+    resizing,
+    shapes,
+)
+
+__all__ = [
+    "arithmetic", "convolution", "indexing", "logic", "matrix", "normalization", "pooling", "recurrent", "reduction",
+    "resizing", "shapes",
+]  # fmt: skip
