@@ -42,6 +42,7 @@ def size(ctx: click.Context, param: click.Parameter, value: str) -> int:
 )
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on; 0.0.0.0 for all.")
 @click.option("--port", type=click.IntRange(0, 65535), default=8620, show_default=True, help="0 takes a free one.")
+@click.option("--grpc", type=click.IntRange(0, 65535), help="Port for gRPC, beside HTTP.", metavar="PORT")
 @click.option("--token-env", metavar="NAME", help="Environment variable that has the token clients must send.")
 @click.option("--cert", type=click.Path(dir_okay=False), help="Certificate for https, with --key.")
 @click.option("--key", type=click.Path(dir_okay=False), help="Its private key.")
@@ -79,6 +80,8 @@ def command(packages: tuple[str, ...], engine: str, json_log: bool, cache: int, 
 
     def ready(url: str) -> None:
         click.echo(url)
+        if url.startswith("grpc"):
+            return
         if log is not None:
             log.write({"event": "listening", "url": url, "models": sorted(models)})
         else:
@@ -114,6 +117,7 @@ def _options(asked: Mapping[str, Any]) -> Options:
         token=token,
         cert=Path(asked["cert"]) if asked["cert"] else None,
         key=Path(asked["key"]) if asked["key"] else None,
+        grpc_port=asked["grpc"],
         limits=Limits(max_body=most, queue=asked["queue"], max_batch=asked["max_batch"], bodies=4 * most),
     )
 

@@ -16,9 +16,10 @@ from offload.serve.connection import Admission
 from offload.serve.messages import Answer, Head, Refused, Request, document, refusal
 from offload.serve.metrics import Metrics
 from offload.serve.models import Model
-from offload.serve.pipeline import Job, Pipeline
+from offload.serve.pipeline import Form, Job, Pipeline
 from offload.serve.tails import Engine
 
+Respond = Callable[[Answer], None]
 MAX_LINK_BYTES = 64 << 20  # each way of one measurement of the link
 BUSY = [("Retry-After", "1")]
 # Bytes that no link can compress; what is measured is the link.
@@ -119,9 +120,13 @@ class App:
 
     def _authorise(self, head: Head) -> None:
         """Nothing; Refused(401) without the right token, after a time that tells nothing of it."""
+        self.authorise(head.headers.get(b"authorization", b""))
+
+    def authorise(self, shown: bytes) -> None:
+        """The same for what a client shows as its authorization."""
         if self._secret is None:
             return
-        kind, _, given = head.headers.get(b"authorization", b"").partition(b" ")
+        kind, _, given = shown.partition(b" ")
         if kind.lower() != b"bearer" or not hmac.compare_digest(given.strip(), self._secret):
             raise Refused(401, "a bearer token is needed, and this is not it", [("WWW-Authenticate", "Bearer")])
 
@@ -166,15 +171,42 @@ class App:
 
     def _infer(self, request: Request, respond: Callable[[Answer], None]) -> None:
         model = self._model(request.head.path)
+        self._start(Job(request, model, request.head.header_length, _nobody), respond)
+
+    def infer(self, request: Request, name: str, asked: oip.InferRequest, form: Form, respond: Respond) -> None:
+        """Answers a request of another protocol than HTTP, whose words have been taken apart already. Called on the
+        event loop, as is ``respond``.
+        """
+        try:
+            model = self._models.get(name)
+            if model is None:
+                raise Refused(404, "there is no such model here")
+            if self.draining:
+                raise _busy()
+            self._start(Job(request, model, None, _nobody, asked, form), respond)
+        except Refused as error:
+            respond(refusal(error))
+            self._note(request.head, "", error.status, request.received_bytes, 0)
+
+    def described(self, name: str, version: str) -> dict[str, Any]:
+        """A model's description in the protocol. Refused(404) when there is none of that name and version."""
+        model = self._models.get(name)
+        if model is None or version not in ("", *oip.VERSIONS):
+            raise Refused(404, "there is no such model here")
+        return model.metadata()
+
+    def _start(self, job: Job, respond: Respond) -> None:
         if self.load >= self._limits.queue:
             raise _busy()
-        job = Job(request, model, request.head.header_length, _nobody)
+        request = job.request
 
         def done(answer: Answer) -> None:
             self.load -= 1
             respond(answer)  # counted when it is on its way
             asked = job.asked.id if job.asked is not None else ""
-            self._note(request.head, model.name, answer.status, request.received_bytes, answer.size_bytes, asked, job)
+            self._note(
+                request.head, job.model.name, answer.status, request.received_bytes, answer.size_bytes, asked, job
+            )
             self._metrics.stages(job.times)
 
         self.load += 1

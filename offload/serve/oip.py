@@ -84,14 +84,14 @@ def parse_request(body: memoryview, header_length: int | None) -> InferRequest:
     outputs = None
     if content.get("outputs"):
         outputs = tuple(_wanted(item, binary) for item in _items(content, "outputs"))
-        _once("output", [output.name for output in outputs])
+        once("output", [output.name for output in outputs])
     return InferRequest(
-        _id(content.get("id")),
+        id_of(content.get("id")),
         inputs,
         outputs,
         binary,
-        _package(options),
-        _deadline(options.get("edgewise_deadline_ms")),
+        package_of(options),
+        deadline_of(options.get("edgewise_deadline_ms")),
     )
 
 
@@ -128,7 +128,8 @@ def _flag(options: Mapping[str, Any], key: str, default: bool) -> bool:
     return found
 
 
-def _id(found: Any) -> str:
+def id_of(found: Any) -> str:
+    """A request's id, "" for none. Refused when it is none."""
     if found is None:
         return ""
     if not isinstance(found, str) or len(found) > MAX_ID:
@@ -136,14 +137,16 @@ def _id(found: Any) -> str:
     return found
 
 
-def _package(options: Mapping[str, Any]) -> str:
+def package_of(options: Mapping[str, Any]) -> str:
+    """The package that the request is for, "" for any."""
     found = options.get("edgewise_package", "")
     if not isinstance(found, str):
         raise Refused(400, "edgewise_package is the id of a package")
     return found
 
 
-def _deadline(found: Any) -> float | None:
+def deadline_of(found: Any) -> float | None:
+    """Milliseconds from the request's arrival, None for none."""
     if found is None:
         return None
     if (
@@ -160,7 +163,7 @@ def _inputs(items: list[dict[str, Any]], body: memoryview, at: int) -> tuple[tup
     for item in items:
         tensor, at = _input(item, body, at)
         inputs.append(tensor)
-    _once("input", [tensor.name for tensor in inputs])
+    once("input", [tensor.name for tensor in inputs])
     return tuple(inputs), at
 
 
@@ -169,7 +172,7 @@ def _input(item: dict[str, Any], body: memoryview, at: int) -> tuple[TensorIn, i
     if datatype not in DTYPES:
         raise Refused(400, f"input {_shown(name)}: datatype {_shown(datatype)} is not supported")
     shape, options = _shape(item.get("shape"), name), _object(item, "parameters")
-    codec, size = _codec(options), options.get("binary_data_size")
+    codec, size = codec_of(options), options.get("binary_data_size")
     if size is None:
         if codec or "data" not in item:
             raise Refused(400, f"input {_shown(name)} has neither data nor binary_data_size")
@@ -198,7 +201,8 @@ def _shape(found: Any, name: str) -> tuple[int, ...]:
     return tuple(found)
 
 
-def _codec(options: Mapping[str, Any]) -> str:
+def codec_of(options: Mapping[str, Any]) -> str:
+    """The codec in a tensor's parameters, "" for none. Refused when there is none of that name."""
     found = options.get(CODEC, "")
     try:
         return parse_codec(found).name if found != "" and isinstance(found, str) else _none(found)
@@ -216,11 +220,12 @@ def _wanted(item: Mapping[str, Any], binary: bool) -> Wanted:
     options = _object(item, "parameters")
     if "classification" in options:
         raise Refused(400, "the classification extension is not supported")
-    codec = _codec(options)
+    codec = codec_of(options)
     return Wanted(_name(item), bool(codec) or _flag(options, "binary_data", binary), codec)
 
 
-def _once(kind: str, names: list[str]) -> None:
+def once(kind: str, names: list[str]) -> None:
+    """Nothing; Refused when a tensor is named twice."""
     if len(set(names)) != len(names):
         raise Refused(400, f"an {kind} is named twice")
 

@@ -16,7 +16,7 @@ import os
 import threading
 import time
 from collections import defaultdict, deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 
     Array = NDArray[Any]
 
+Form = Callable[[str, oip.InferRequest, Sequence[tuple[oip.Wanted, Any]], Mapping[str, Any]], Answer]
 WAIT_S = 0.002
 THREADS = min(8, 2 + (os.cpu_count() or 1))  # those that decode, and one in each model that runs
 CLOSE_S = 8.0
@@ -45,13 +46,17 @@ TAIL_BYTES = 64  # of a body that belong to a request's identity: a frame's chec
 
 @dataclass(slots=True, eq=False)
 class Job:
-    """One request on its way. ``give``: takes the answer, from any thread. Times are ns of our clock."""
+    """One request on its way. ``give``: takes the answer, from any thread. Times are ns of our clock.
+
+    ``asked``: the request, None until its body has been taken apart; ``form``: makes the answer as its client reads it.
+    """
 
     request: Request
     model: Model
     header_length: int | None
     give: Callable[[Answer], None]
     asked: oip.InferRequest | None = None
+    form: Form = oip.answer
     wanted: tuple[oip.Wanted, ...] = ()
     feeds: Mapping[str, Array] = field(default_factory=dict)
     key: Key | None = None
@@ -143,7 +148,8 @@ class Pipeline:
         """Whether the job is ready to run; False when its answer is known or on its way."""
         began = time.monotonic_ns()
         job.times["queue_ns"] = began - job.request.arrived_ns
-        job.asked = asked = oip.parse_request(job.request.body, job.header_length)
+        asked = job.asked or oip.parse_request(job.request.body, job.header_length)
+        job.asked = asked
         if asked.package and asked.package != job.model.package.id:
             raise Refused(
                 409, f"model {job.model.name} is of package {job.model.package.id[:16]}, not of the one asked for"
@@ -173,12 +179,13 @@ class Pipeline:
             job.decoded_bytes = size_bytes
 
     def _key(self, job: Job, asked: oip.InferRequest) -> Key:
-        """What makes a request the same one: model, id, the words in front of its tensors without the deadline, and the
-        end of its bytes. Ids of clients that name no package are theirs: those promise nothing of being unique.
+        """What makes a request the same one: protocol, model, id, the words in front of its tensors without the
+        deadline, and the end of its bytes. Ids of clients that name no package are theirs: those promise nothing of
+        being unique.
         """
         tensors = tuple((tensor.name, tensor.datatype, tensor.shape, tensor.codec) for tensor in asked.inputs)
         body = job.request.body
-        return (job.model.name, asked.id, tensors, asked.outputs, len(body), bytes(body[-TAIL_BYTES:]))
+        return (job.form, job.model.name, asked.id, tensors, asked.outputs, len(body), bytes(body[-TAIL_BYTES:]))
 
     def _serve(self, lane: _Lane) -> None:
         """Runs one batch of a lane, and hands the lane on when more wait."""
@@ -286,7 +293,7 @@ class Pipeline:
         lane.usual_s = max(taken_s, before + FORGET * (taken_s - before))
         job.times["service_ns"] = ended - job.request.arrived_ns
         told = {"edgewise_package": job.model.package.id, **job.times, "load": self._load()}
-        return oip.answer(job.model.name, asked, tensors, told)
+        return job.form(job.model.name, asked, tensors, told)
 
     def _finish(self, job: Job, answer: Answer) -> None:
         job.feeds = {}

@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from mobile.errors import ConfigError, EdgewiseError, UsageError
 from offload.serve.app import App, Limits
@@ -18,6 +18,9 @@ from offload.serve.connection import Connection, Patience
 from offload.serve.metrics import Metrics
 from offload.serve.models import Model
 from offload.serve.tails import Engine
+
+if TYPE_CHECKING:
+    from offload.serve.grpc_server import GrpcServer
 
 DEFAULT_PORT = 8620
 WATCH_S = 0.5
@@ -27,7 +30,9 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Options:
-    """How to serve. ``token``, ``cert``, ``key``: None for none. ``drain_s``: how long the end waits for answers."""
+    """How to serve. ``token``, ``cert``, ``key``, ``grpc_port``: None for none. ``drain_s``: how long the end waits for
+    answers.
+    """
 
     host: str = "127.0.0.1"
     port: int = DEFAULT_PORT
@@ -37,6 +42,7 @@ class Options:
     limits: Limits = field(default_factory=Limits)
     patience: Patience = field(default_factory=Patience)
     drain_s: float = 30.0
+    grpc_port: int | None = None
 
     @property
     def loopback(self) -> bool:
@@ -62,6 +68,7 @@ class Server:
         self._connections: set[Connection] = set()
         self._listener: asyncio.Server | None = None
         self._watcher: asyncio.Task[None] | None = None
+        self._grpc: GrpcServer | None = None
 
     async def start(self) -> str:
         """The address that clients use, once it listens there. EdgewiseError when it cannot."""
@@ -81,10 +88,26 @@ class Server:
                 f"cannot listen on {options.host} port {options.port}: {words.lower()}",
                 "`--port` takes another port, 0 any free one; `--host` another address.",
             ) from error
+        if options.grpc_port is not None:
+            self._grpc = self._with_grpc(options, options.grpc_port)
         self._watcher = asyncio.create_task(self._watch())
-        port = self._listener.sockets[0].getsockname()[1]
-        host = f"[{options.host}]" if ":" in options.host else options.host
-        return f"{'https' if context else 'http'}://{host}:{port}"
+        return self._url("http", self._listener.sockets[0].getsockname()[1])
+
+    @property
+    def grpc_url(self) -> str | None:
+        """The address of gRPC, None without it."""
+        return self._url("grpc", self._grpc.port) if self._grpc is not None else None
+
+    def _with_grpc(self, options: Options, port: int) -> GrpcServer:
+        from offload.serve.grpc_server import GrpcServer
+
+        made = GrpcServer(self.app, options, port, self._loop.call_soon_threadsafe)
+        made.start()
+        return made
+
+    def _url(self, scheme: str, port: int) -> str:
+        host = f"[{self._options.host}]" if ":" in self._options.host else self._options.host
+        return f"{scheme}{'s' if self._options.cert else ''}://{host}:{port}"
 
     async def drain(self) -> None:
         """Nothing; no one new is let in, what was begun is answered within ``drain_s``, then all is closed."""
@@ -92,9 +115,12 @@ class Server:
         if self._listener is not None:
             self._listener.close()
         end = time.monotonic() + self._options.drain_s
+        grpc = None if self._grpc is None else self._loop.run_in_executor(None, self._grpc.stop, self._options.drain_s)
         while self._connections and time.monotonic() < end:
             self._look_after()
             await asyncio.sleep(0.02)
+        if grpc is not None:
+            await grpc
         for connection in list(self._connections):
             connection.abort()
         if self._watcher is not None:
@@ -152,6 +178,8 @@ async def serve(
         loop.add_signal_handler(number, end, number)
     server = Server(models, engine, metrics, options, log)
     ready(await server.start())
+    if server.grpc_url is not None:
+        ready(server.grpc_url)
     await ended.wait()
     ended.clear()
     draining, again = asyncio.create_task(server.drain()), asyncio.create_task(ended.wait())

@@ -63,7 +63,7 @@ def write(folder: Path, models: Mapping[str, Model]) -> list[str]:
 
 def run(folder: Path, options: Options, ready: Callable[[str], None]) -> int:
     """The signal that ended the tritonserver, which had the repository until then. EdgewiseError when it fails."""
-    if options.token or options.cert or not options.port:
+    if options.token or options.cert or not options.port or options.grpc_port == 0:
         raise UsageError(
             "a tritonserver here has no token and no TLS, and needs a port of its own",
             "Put a proxy in front of it, or use --engine builtin.",
@@ -75,7 +75,10 @@ def run(folder: Path, options: Options, ready: Callable[[str], None]) -> int:
             "Its container (nvcr.io/nvidia/tritonserver) has one; `edgewise serve` without --engine needs none.",
         )
     arguments = ["--model-repository", str(folder), "--http-address", options.host, "--http-port", str(options.port)]
-    process = subprocess.Popen([program, *arguments, "--allow-grpc", "false", "--exit-on-error", "true"])
+    grpc = ["--allow-grpc", "false"]
+    if options.grpc_port:
+        grpc = ["--grpc-address", options.host, "--grpc-port", str(options.grpc_port)]
+    process = subprocess.Popen([program, *arguments, *grpc, "--exit-on-error", "true"])
     caught: list[int] = []
 
     def end(number: int, frame: object) -> None:
