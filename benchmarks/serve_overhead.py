@@ -3,7 +3,9 @@
 One client, keep-alive, loopback. 4 KB or 1 MB go up, 4 KB come back. All servers are processes of their own and take
 turns within each round; a ratio is the median of the rounds' ratios, so a machine that is busy with something else
 slows both sides of it. "transport" is the server's HTTP alone (POST /edgewise/link), "inference" the whole way: JSON
-header, threads, onnxruntime (a Slice), JSON header; "raw OIP" does that by hand, in the connection's own thread.
+header, onnxruntime (a Slice), JSON header; "raw OIP" does that by hand, in the connection's own thread. Beside them, where
+they are installed: the same server over gRPC, and a tritonserver (nvidia-pytriton, `make pytriton`, or what
+EDGEWISE_PYTRITON_PYTHON names) that runs the same model in its Python backend.
 """
 
 from __future__ import annotations
@@ -19,6 +21,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -28,6 +31,7 @@ from benchmarks.table import Line, show
 from exporters.runtime import Session
 from tests.support.cli import start_edgewise
 from tests.support.onnx_models import model
+from tests.support.pytriton import PYTHON, tritonserver
 from tests.support.served_packages import server_package
 
 SIZES = (4 << 10, 1 << 20)
@@ -35,6 +39,7 @@ ANSWER = bytes(4096)
 ROUNDS, REQUESTS = 60, 15
 GOAL = 1.5
 PAIRS = (("transport", "raw HTTP"), ("inference", "raw OIP"), ("inference", "raw HTTP"), ("transport", "raw TCP"))
+OTHERS = ("gRPC", "pytriton")  # "inference" is shown against each
 RAW_HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: application/octet-stream\r\nContent-Length: 4096\r\n\r\n"
 
 
@@ -129,15 +134,47 @@ def cut() -> ModelProto:
 
 
 @contextmanager
-def ours(folder: Path) -> Iterator[int]:
-    """The port of `edgewise serve` with that model."""
+def ours(folder: Path) -> Iterator[tuple[int, int | None]]:
+    """The ports of `edgewise serve` with that model: HTTP, and gRPC where that is installed."""
     server_package(folder / "cut.split", cut(), "cut")
-    process = start_edgewise("serve", str(folder / "cut.split"), "--port", "0", cwd=folder)
+    grpc = ("--grpc", "0") if find_spec("grpc") else ()
+    process = start_edgewise("serve", str(folder / "cut.split"), "--port", "0", *grpc, cwd=folder)
     try:
-        yield int(process.stdout.readline().rsplit(":", 1)[1])
+        ports = [int(process.stdout.readline().rsplit(":", 1)[1]) for _ in range(2 if grpc else 1)]
+        yield ports[0], ports[1] if grpc else None
     finally:
         process.kill()
         process.wait()
+
+
+@contextmanager
+def triton(folder: Path) -> Iterator[int | None]:
+    """The port of a tritonserver with that model, None where there is none."""
+    if not PYTHON.is_file():
+        yield None
+        return
+    with tritonserver(folder / "cut.split", log=folder / "triton.log") as ports:
+        yield ports["http"]
+
+
+def over_grpc(port: int, size: int, stack: ExitStack) -> Callable[[], int]:
+    """A request over gRPC, its message made anew each time."""
+    import grpc
+
+    from offload.serve.grpc_messages import SERVICE, classes
+
+    channel = stack.enter_context(grpc.insecure_channel(f"127.0.0.1:{port}"))
+    asked, data = classes()["ModelInferRequest"], bytes(size)
+    infer = channel.unary_unary(
+        f"/{SERVICE}/ModelInfer", lambda m: m.SerializeToString(), classes()["ModelInferResponse"].FromString
+    )
+
+    def once() -> int:
+        message = asked(model_name="cut.p1", raw_input_contents=[data])
+        message.inputs.add(name="x", datatype="UINT8", shape=[size])
+        return len(infer(message).raw_output_contents[0])
+
+    return once
 
 
 def over_http(port: int, path: str, body: bytes, headers: dict[str, str]) -> Callable[[], int]:
@@ -208,22 +245,27 @@ def main() -> None:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         path = folder / "cut.onnx"
         path.write_bytes(cut().SerializeToString())
-        servers = (ours(folder), other("raw-http"), other("raw-oip", str(path)), other("raw-tcp"))
-        served, http_port, oip_port, tcp_port = map(stack.enter_context, servers)
+        servers = (other("raw-http"), other("raw-oip", str(path)), other("raw-tcp"))
+        served, grpc_port = stack.enter_context(ours(folder))
+        http_port, oip_port, tcp_port = map(stack.enter_context, servers)
+        triton_port = stack.enter_context(triton(folder))
         for size in SIZES:
             body, headers = inference(size)
-            found = measure(
-                {
-                    "raw HTTP": over_http(http_port, "/", bytes(size), {}),
-                    "raw OIP": over_http(oip_port, "/", body, headers),
-                    "raw TCP": over_tcp(tcp_port, bytes(size)),
-                    "transport": over_http(served, "/edgewise/link?down=4096", bytes(size), {}),
-                    "inference": over_http(served, "/v2/models/cut.p1/infer", body, headers),
-                }
-            )
+            ways = {
+                "raw HTTP": over_http(http_port, "/", bytes(size), {}),
+                "raw OIP": over_http(oip_port, "/", body, headers),
+                "raw TCP": over_tcp(tcp_port, bytes(size)),
+                "transport": over_http(served, "/edgewise/link?down=4096", bytes(size), {}),
+                "inference": over_http(served, "/v2/models/cut.p1/infer", body, headers),
+            }
+            if grpc_port is not None:
+                ways["gRPC"] = over_grpc(grpc_port, size, stack)
+            if triton_port is not None:
+                ways["pytriton"] = over_http(triton_port, "/v2/models/cut.p1/infer", body, headers)
+            found = measure(ways)
+            pairs = (*PAIRS, *(("inference", name) for name in OTHERS if name in found))
             for title, pick in (("p50", REQUESTS // 2), ("best of each round", 0)):
-                for what, peer in PAIRS:
-                    lines.append(compare(f"{size >> 10} KiB, {title}", found, what, peer, pick))
+                lines += [compare(f"{size >> 10} KiB, {title}", found, what, peer, pick) for what, peer in pairs]
     show("Request overhead of `edgewise serve`, one client", lines)
 
 

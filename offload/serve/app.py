@@ -12,6 +12,7 @@ from typing import Any
 
 from mobile import __version__
 from offload.serve import oip
+from offload.serve.compressed import coding_of
 from offload.serve.connection import Admission
 from offload.serve.messages import Answer, Head, Refused, Request, document, refusal
 from offload.serve.metrics import Metrics
@@ -103,8 +104,7 @@ class App:
             _within(head, oip.MAX_HEADER_BYTES)
             return Admission(oip.MAX_HEADER_BYTES, keep=False)
         _method(head, "POST")
-        if head.headers.get(b"content-encoding", b"identity") != b"identity":
-            raise Refused(415, "compressed bodies are not taken: send a tensor with a codec instead")
+        coding_of(head.headers.get(b"content-encoding", b""))
         most = self._limits.max_body
         if head.header_length is None:
             most = min(most, oip.MAX_JSON_BYTES)
@@ -171,7 +171,8 @@ class App:
 
     def _infer(self, request: Request, respond: Callable[[Answer], None]) -> None:
         model = self._model(request.head.path)
-        self._start(Job(request, model, request.head.header_length, _nobody), respond)
+        coding = coding_of(request.head.headers.get(b"content-encoding", b""))
+        self._start(Job(request, model, request.head.header_length, _nobody, coding=coding), respond)
 
     def infer(self, request: Request, name: str, asked: oip.InferRequest, form: Form, respond: Respond) -> None:
         """Answers a request of another protocol than HTTP, whose words have been taken apart already. Called on the

@@ -5,7 +5,7 @@ One that finds it busy waits in the model's lane and runs together with all othe
 load and nobody waits for company. Only when others of the same model are being decoded just now, a run waits for them,
 at most ``WAIT_S``.
 
-A small request for a model that has been quick so far, when nothing else is in the server, is done on the event loop
+A request for a model that has been quick with such, when nothing else is in the server, is done on the event loop
 itself: the way to a thread and back would take longer than the work.
 """
 
@@ -24,6 +24,7 @@ from device_agents.split.codecs import Range, encode, parse
 from device_agents.split.frames import CodecError
 from offload.serve import oip
 from offload.serve.answers import Answers, Key
+from offload.serve.compressed import opened
 from offload.serve.messages import Answer, Refused, Request, refusal
 from offload.serve.metrics import Metrics
 from offload.serve.models import Model
@@ -39,8 +40,8 @@ Form = Callable[[str, oip.InferRequest, Sequence[tuple[oip.Wanted, Any]], Mappin
 WAIT_S = 0.002
 THREADS = min(8, 2 + (os.cpu_count() or 1))  # those that decode, and one in each model that runs
 CLOSE_S = 8.0
-QUICK_S, QUICK_BYTES = 0.0005, 64 << 10  # what may run on the event loop: others wait for it so long at most
-FORGET = 0.1  # a model that was slow once has to be quick this often before it is believed
+QUICK_S, QUICK_BYTES = 0.0005, 4 << 20  # what may run on the event loop, where others wait for it
+FORGET = 0.1  # of a request that was slow, with each one that is quicker
 TAIL_BYTES = 64  # of a body that belong to a request's identity: a frame's check sum is there
 
 
@@ -48,7 +49,8 @@ TAIL_BYTES = 64  # of a body that belong to a request's identity: a frame's chec
 class Job:
     """One request on its way. ``give``: takes the answer, from any thread. Times are ns of our clock.
 
-    ``asked``: the request, None until its body has been taken apart; ``form``: makes the answer as its client reads it.
+    ``asked``: the request, None until its body has been taken apart; ``form``: makes the answer as its client reads it;
+    ``coding``: how the body is compressed, "" for not.
     """
 
     request: Request
@@ -57,6 +59,7 @@ class Job:
     give: Callable[[Answer], None]
     asked: oip.InferRequest | None = None
     form: Form = oip.answer
+    coding: str = ""
     wanted: tuple[oip.Wanted, ...] = ()
     feeds: Mapping[str, Array] = field(default_factory=dict)
     key: Key | None = None
@@ -82,7 +85,8 @@ class _Lane:
         self.waiting: deque[Job] = deque()
         self.running = 0
         self.coming = 0  # requests that are being decoded
-        self.usual_s = math.inf  # from the taking of a request to its answer, a maximum that fades
+        # Seconds of the work on a request by the bits of its body's length: the longest, which fades.
+        self.usual_s: dict[int, float] = {}
 
 
 class Pipeline:
@@ -109,9 +113,10 @@ class Pipeline:
         self._pool.submit(self._take, job, lane)
 
     def is_quick(self, job: Job) -> bool:
-        """Whether a request is small, and its model loaded and quick so far. On the event loop, as is run_here."""
-        known_quick = self._lanes[job.model.name].usual_s <= QUICK_S
-        return known_quick and len(job.request.body) <= QUICK_BYTES and self._engine.at_hand(job.model)
+        """Whether a model is loaded and has been quick with such requests. Called on the event loop, as is run_here."""
+        size = len(job.request.body)
+        usual_s = self._lanes[job.model.name].usual_s.get(size.bit_length(), math.inf)
+        return usual_s <= QUICK_S and size <= QUICK_BYTES and not job.coding and self._engine.at_hand(job.model)
 
     def run_here(self, job: Job) -> None:
         """Nothing; the job has been answered. Only for one that is quick, with nothing else in the server."""
@@ -148,6 +153,10 @@ class Pipeline:
         """Whether the job is ready to run; False when its answer is known or on its way."""
         began = time.monotonic_ns()
         job.times["queue_ns"] = began - job.request.arrived_ns
+        if job.coding:
+            limit_bytes = self._limit_bytes if job.header_length is not None else oip.MAX_JSON_BYTES
+            job.request.body = opened(job.request.body, job.coding, min(limit_bytes, self._limit_bytes))
+            self._count(job, len(job.request.body))
         asked = job.asked or oip.parse_request(job.request.body, job.header_length)
         job.asked = asked
         if asked.package and asked.package != job.model.package.id:
@@ -169,14 +178,16 @@ class Pipeline:
         return True
 
     def _count(self, job: Job, size_bytes: int) -> None:
-        """Notes what a job's frames take now that they are decoded. Refused(503) when that is too much with others'."""
+        """Notes what a job takes beside its body: what was opened of it, frames that were decoded. Refused(503) when
+        that is too much with others'.
+        """
         if not size_bytes:
             return
         with self._counting:
             if self._decoded_bytes + size_bytes > self._limit_decoded_bytes:
                 raise Refused(503, "the server is busy", [("Retry-After", "1")])
             self._decoded_bytes += size_bytes
-            job.decoded_bytes = size_bytes
+            job.decoded_bytes += size_bytes
 
     def _key(self, job: Job, asked: oip.InferRequest) -> Key:
         """What makes a request the same one: protocol, model, id, the words in front of its tensors without the
@@ -287,13 +298,17 @@ class Pipeline:
         tensors = [(one, _coded(named[one.name], one, ranges.get(one.name))) for one in job.wanted]
         ended = time.monotonic_ns()
         job.times["encode_ns"] = ended - began
-        taken_s = (job.times["decode_ns"] + job.times["inference_ns"] + job.times["encode_ns"]) * 1e-9
-        lane = self._lanes[job.model.name]
-        before = lane.usual_s if lane.usual_s < math.inf else taken_s
-        lane.usual_s = max(taken_s, before + FORGET * (taken_s - before))
+        self._note_work(job)
         job.times["service_ns"] = ended - job.request.arrived_ns
         told = {"edgewise_package": job.model.package.id, **job.times, "load": self._load()}
         return job.form(job.model.name, asked, tensors, told)
+
+    def _note_work(self, job: Job) -> None:
+        """Nothing; what the work on this request took is known for the next one of its size."""
+        taken_s = (job.times["decode_ns"] + job.times["inference_ns"] + job.times["encode_ns"]) * 1e-9
+        usual_s, size = self._lanes[job.model.name].usual_s, len(job.request.body).bit_length()
+        before_s = usual_s.get(size, taken_s)
+        usual_s[size] = max(taken_s, before_s + FORGET * (taken_s - before_s))
 
     def _finish(self, job: Job, answer: Answer) -> None:
         job.feeds = {}

@@ -305,8 +305,8 @@ def test_what_is_asked_for_and_not_there_is_refused_in_words(rows: Package) -> N
             assert (found, words in error_of(body)) == (status, True), (asked, body)
         assert exchange(served, get(INFER.format("rows.p1")))[0] == 405
         assert exchange(served, get("/nothing"))[0] == 404
-        gzip = exchange(served, post(INFER.format("rows.p1"), b"x", "Content-Encoding: gzip"))
-        assert gzip[0] == 415
+        brotli = exchange(served, post(INFER.format("rows.p1"), b"x", "Content-Encoding: br"))
+        assert brotli[0] == 415
 
 
 def test_an_int8_input_does_not_take_what_is_no_int8(folder: Any) -> None:
