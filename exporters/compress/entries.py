@@ -116,7 +116,7 @@ def _read_ternary(fields: Fields) -> Ternary:
 
 
 def _write_dual(tensor: DualBinary) -> tuple[Entry, Arrays]:
-    arrays = {"b1": pack(tensor.b1, 1), "b2": pack(tensor.b2, 1), "a1": tensor.a1, "a2": tensor.a2}
+    arrays: Arrays = {"b1": pack(tensor.b1, 1), "b2": pack(tensor.b2, 1), "a1": tensor.a1, "a2": tensor.a2}
     return {"group": tensor.group}, arrays
 
 

@@ -19,7 +19,7 @@ from exporters.compress.base import CompressedTensor, packed_row_bytes
 from exporters.compress.layout import spread
 from mobile.errors import UsageError
 
-MX_GROUP = 32  # the block of the MX specification, section 5.2
+MX_GROUP = 32  # elements that share a scale in all formats of the MX specification
 
 
 @dataclass(frozen=True)
@@ -50,17 +50,21 @@ class FloatFormat:
         """The value of every code, exact in float32 (NaN and infinity where the format has them)."""
         return _values(self)
 
-    def encode(self, values: NDArray[Any]) -> NDArray[Any]:
-        """The codes of the nearest values, ties to the even code; what is too large becomes the largest finite value.
+    def encode(self, values: NDArray[Any], rounding: str = "nearest", seed: int = 0) -> NDArray[Any]:
+        """The codes of the values; what is too large becomes the largest finite value. NaN is not accepted.
 
-        NaN is not accepted here: weights are checked before.
+        ``rounding``: "nearest" (ties to the even code), "zero", "up", "down", or "stochastic" (up with the probability
+        that keeps the mean, from ``seed``).
         """
-        middles = _middles(self)
         magnitude = np.abs(values.astype(np.float64))
-        code = np.searchsorted(middles, magnitude, side="left")
-        tie = middles[np.minimum(code, len(middles) - 1)] == magnitude
-        code = code + (tie & (code % 2 == 1))
         negative = np.signbit(values)
+        if rounding == "nearest":
+            middles = _middles(self)
+            code = np.searchsorted(middles, magnitude, side="left")
+            tie = middles[np.minimum(code, len(middles) - 1)] == magnitude
+            code = code + (tie & (code % 2 == 1))
+        else:
+            code = _directed(self, magnitude, negative, rounding, seed)
         if self.specials == "int":
             code = np.where(negative, -code, code) & ((1 << self.width) - 1)
         else:
@@ -184,13 +188,33 @@ def _decoded(form: FloatFormat, codes: NDArray[np.int64]) -> NDArray[np.float32]
     return signed
 
 
+def _finite(form: FloatFormat) -> NDArray[np.float64]:
+    """The finite values from zero up; in every such format they rise with the code."""
+    positive = form.values()[: 1 << (form.width - 1)].astype(np.float64)
+    return positive[np.isfinite(positive)]
+
+
 @lru_cache(maxsize=32)
 def _middles(form: FloatFormat) -> NDArray[np.float64]:
-    """Half-way points between the finite values from zero up; in every such format these values rise with the code."""
-    positive = form.values()[: 1 << (form.width - 1)].astype(np.float64)
-    finite = positive[np.isfinite(positive)]
+    finite = _finite(form)
     middles: NDArray[np.float64] = (finite[:-1] + finite[1:]) / 2
     return middles
+
+
+def _directed(
+    form: FloatFormat, magnitude: NDArray[np.float64], negative: NDArray[np.bool_], rounding: str, seed: int
+) -> NDArray[np.int64]:
+    """Codes of magnitudes that are not rounded to nearest."""
+    finite = _finite(form)
+    below = np.searchsorted(finite, magnitude, side="right") - 1
+    above = np.minimum(below + (finite[below] < magnitude), len(finite) - 1)
+    if rounding == "zero":
+        return below
+    if rounding == "stochastic":
+        gap = np.where(above > below, finite[above] - finite[below], 1)
+        share = (magnitude - finite[below]) / gap
+        return np.where(np.random.default_rng(seed).random(magnitude.shape) < share, above, below)
+    return np.where(negative == (rounding == "down"), above, below)
 
 
 def power_of_two_scale(largest: NDArray[np.float32], form: FloatFormat) -> NDArray[np.float32]:
