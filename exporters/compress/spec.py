@@ -152,4 +152,6 @@ def _model(
 
 
 def _load(file: Any, key: str) -> Any:
+    import ml_dtypes  # noqa: F401 - teaches numpy the dtype bfloat16
+
     return file.get_tensor(key)
