@@ -74,6 +74,14 @@ def seconds(ctx: click.Context, param: click.Parameter, value: str | None) -> fl
     return found
 
 
+def share(ctx: click.Context, param: click.Parameter, value: str) -> float:
+    """A share such as "2%" or "0.02"."""
+    try:
+        return float(value.strip().removesuffix("%")) / (100.0 if value.strip().endswith("%") else 1.0)
+    except ValueError as error:
+        raise click.BadParameter(f"{value!r} is no share such as 2%") from error
+
+
 def _items(value: str) -> list[str]:
     items = [item.strip() for item in value.split(",")]
     if not all(items):

@@ -1,0 +1,1 @@
+"""Comparing measurements: which differences are there, how large, and which cannot be told yet."""

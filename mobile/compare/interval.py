@@ -1,0 +1,162 @@
+"""How much: the ratio of B to A with its interval, from a hierarchical bootstrap (seeded, vectorised).
+
+The ratio is the median of the ratios of all pairs of run figures (J. L. Hodges and E. L. Lehmann, "Estimates of
+Location Based on Rank Tests", Annals of Mathematical Statistics 34, 1963), with blocks of an interleaved measurement
+of all pairs inside of a block: the estimate that belongs to the exact test.
+
+The bootstrap resamples where the variation arises: runs first, then inferences inside of each run drawn (T. Kalibera
+and R. Jones, "Rigorous Benchmarking in Reasonable Time", ISMM 2013). Two corrections, without which such an interval
+of few runs is wrong: the spread between runs already has the spread inside of them in it, so runs are drawn
+nearer to their centre by just that part (A. C. Davison and D. V. Hinkley, Bootstrap Methods and their Application,
+1997, 3.8); and with n runs a percentile interval is too narrow, by sqrt((n - 1) / n) and by what Student's t is wider
+than the normal distribution (T. Hesterberg, "What Teachers Should Know About the Bootstrap", The American Statistician
+69, 2015, 4.2).
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from statistics import NormalDist
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    Floats = NDArray[np.float64]
+
+CONFIDENCE = 0.95
+REPLICATES = 4000
+SEED = 20_130_620
+_CELLS = 4_000_000  # of differences at once: 32 MB
+
+
+@dataclass(frozen=True)
+class Side:
+    """The runs of one side as logarithms.
+
+    ``logs`` [n]: of the run figures. ``within`` [n, k]: k resampled figures of each run minus its own (inner.py), k = 1
+    and 0 where a run gives a single number. ``blocks`` [n]: the block of each run, all 0 without blocks.
+    """
+
+    logs: Floats
+    within: Floats
+    blocks: NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Ratio:
+    """B over A with its interval; ``low`` and ``high`` are None where a side has a single run."""
+
+    value: float
+    low: float | None
+    high: float | None
+
+
+def ratio(a: Side, b: Side, *, confidence: float = CONFIDENCE, replicates: int = REPLICATES, seed: int = SEED) -> Ratio:
+    """The ratio of B to A and its interval of ``confidence``. Equal arguments give equal numbers."""
+    import numpy as np
+
+    pairs = _pairs(a, b)
+    estimate = float(np.median(b.logs[pairs[1]] - a.logs[pairs[0]]))
+    freedom = _freedom(a, b)
+    if freedom is None:
+        return Ratio(math.exp(estimate), None, None)
+    found = _replicates(a, b, pairs, replicates, np.random.default_rng(seed))
+    share = (1.0 - confidence) / 2.0
+    widen = student_t(1.0 - share, freedom) / NormalDist().inv_cdf(1.0 - share)
+    low, high = (float(value) for value in np.quantile(found - np.median(found), (share, 1.0 - share)))
+    return Ratio(math.exp(estimate), math.exp(estimate + widen * low), math.exp(estimate + widen * high))
+
+
+def student_t(probability: float, freedom: float) -> float:
+    """The quantile of Student's t, by the expansion of Abramowitz and Stegun, 26.7.5 (1964); 0.3 % off at 4 degrees.
+
+    >>> round(student_t(0.975, 18), 3)
+    2.101
+    """
+    z = NormalDist().inv_cdf(probability)
+    first = (z**3 + z) / 4
+    second = (5 * z**5 + 16 * z**3 + 3 * z) / 96
+    third = (3 * z**7 + 19 * z**5 + 17 * z**3 - 15 * z) / 384
+    fourth = (79 * z**9 + 776 * z**7 + 1482 * z**5 - 1920 * z**3 - 945 * z) / 92160
+    return z + first / freedom + second / freedom**2 + third / freedom**3 + fourth / freedom**4
+
+
+def _pairs(a: Side, b: Side) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Indices of the pairs that are compared: every A with every B of its block."""
+    import numpy as np
+
+    first, second = np.nonzero(a.blocks[:, None] == b.blocks[None, :])
+    return first, second
+
+
+def residuals(a: Side, b: Side) -> tuple[Floats, Floats, int]:
+    """(A's, B's deviations from what block and side explain by least squares, degrees of freedom that are left)."""
+    import numpy as np
+
+    values = np.concatenate((a.logs, b.logs))
+    blocks = np.concatenate((a.blocks, b.blocks))
+    numbers = np.unique(blocks)
+    side = np.repeat((-1.0, 1.0), (len(a.logs), len(b.logs)))
+    design = np.column_stack([(blocks[:, None] == numbers[None, :]).astype(float), side])
+    left = values - design @ np.linalg.lstsq(design, values, rcond=None)[0]
+    return left[: len(a.logs)], left[len(a.logs) :], len(values) - design.shape[1]
+
+
+def spread(a: Side, b: Side) -> float | None:
+    """The standard deviation between runs that neither block nor side explains, as a share; None for too few runs."""
+    import numpy as np
+
+    left_a, left_b, freedom = residuals(a, b)
+    if freedom < 1:
+        return None
+    return math.sqrt(float(np.square(left_a).sum() + np.square(left_b).sum()) / freedom)
+
+
+def _freedom(a: Side, b: Side) -> float | None:
+    """Degrees of freedom of the difference (B. L. Welch, Biometrika 34, 1947); None where a side has a single run."""
+    import numpy as np
+
+    left_a, left_b, freedom = residuals(a, b)
+    size_a, size_b = len(left_a), len(left_b)
+    if size_a < 2 or size_b < 2 or freedom < 2:
+        return None
+    part_a = float(np.square(left_a).mean()) / size_a
+    part_b = float(np.square(left_b).mean()) / size_b
+    share = freedom / (size_a + size_b)
+    if part_a + part_b <= 0:
+        return float(freedom)
+    welch = (part_a + part_b) ** 2 / (part_a**2 / (size_a * share) + part_b**2 / (size_b * share))
+    return max(2.0, welch)
+
+
+def _replicates(
+    a: Side, b: Side, pairs: tuple[NDArray[np.int64], NDArray[np.int64]], replicates: int, rng: np.random.Generator
+) -> Floats:
+    """Estimates [replicates] of resampled sides whose true difference is none."""
+    import numpy as np
+
+    left_a, left_b, freedom = residuals(a, b)
+    scale = math.sqrt((len(left_a) + len(left_b)) / freedom)
+    at_once = max(1, _CELLS // max(1, len(pairs[0])))
+    parts = []
+    for start in range(0, replicates, at_once):
+        count = min(at_once, replicates - start)
+        drawn_a = _drawn(left_a * scale, a.within, count, rng)
+        drawn_b = _drawn(left_b * scale, b.within, count, rng)
+        parts.append(np.median(drawn_b[:, pairs[1]] - drawn_a[:, pairs[0]], axis=1))
+    return np.concatenate(parts)
+
+
+def _drawn(deviations: Floats, within: Floats, count: int, rng: np.random.Generator) -> Floats:
+    """Runs [count, n] drawn with replacement, and in each its inferences."""
+    import numpy as np
+
+    between = float(np.square(deviations).mean())
+    inside = float(np.square(within - within.mean(axis=1, keepdims=True)).mean())
+    nearer = math.sqrt(max(0.0, between - inside) / between) if between > 0 else 0.0
+    runs = rng.integers(0, len(deviations), size=(count, len(deviations)))
+    again = rng.integers(0, within.shape[1], size=runs.shape)
+    return nearer * deviations[runs] + within[runs, again]
