@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -117,3 +117,20 @@ def outcome(name: str, run: Run, deadline_s: float | None) -> Outcome:
         missed,
         measured / predicted if predicted and measured else None,
     )
+
+
+def in_turn(run: Run, tour: Sequence[str]) -> dict[str, dict[str, list[float]]]:
+    """The measured frames of a run by the policy "tour": seconds by placement and stage, "latency" that of the frame.
+
+    The tour begins with the run's first inference, not with the first measured one.
+    """
+    from device_agents.split.decide import at_turn
+
+    before, phase = len(run.phase("first")) + len(run.phase("warmup")), run.phase("measure")
+    columns = {"latency": phase.duration_ns, **phase.stages}
+    found: dict[str, dict[str, list[float]]] = {name: {stage: [] for stage in columns} for name in tour}
+    for frame in range(len(phase)):
+        name = at_turn(tour, before + frame)
+        for stage, values in columns.items():
+            found[name][stage].append(values[frame] * 1e-9)
+    return found

@@ -1,8 +1,9 @@
 """A split package as the device and the server read it: a manifest, and the parts it names by their hash.
 
-A package is a folder: ``manifest.json`` and ``parts/*.onnx``. Its id is the SHA-256 over the manifest without the id,
-in canonical JSON; the manifest names every part by its SHA-256. So head and tail of two packages cannot be mixed up:
-both ends compare the id, and a part that was changed is refused.
+A package is a folder: ``manifest.json`` and ``parts/*.onnx``. Its id is the SHA-256 over the manifest without the id
+and the table of costs, in canonical JSON; the manifest names every part by its SHA-256. So head and tail of two
+packages cannot be mixed up: both ends compare the id, and a part that was changed is refused. What the placements cost
+may be measured anew without making another package of it; the table has a hash of its own.
 """
 
 import hashlib
@@ -21,6 +22,7 @@ PARTS = "parts"
 MAX_MANIFEST_BYTES = 64 << 20
 MAX_PLACEMENTS, MAX_PARTS = 4096, 64
 DEVICE, SERVER = "device", "server"
+COSTS = ("table", "table_sha256", "calibration")  # of the manifest; not in its id
 
 
 class PackageError(ValueError):
@@ -114,6 +116,8 @@ def from_json(document: Any, path: str = "") -> Package:
         raise PackageError("not a split package of schema {}".format(SCHEMA))
     if document.get("id") != identity(document):
         raise PackageError("the manifest was changed: its id is not that of its content")
+    if document.get("table") is not None and document.get("table_sha256") != costs_identity(document):
+        raise PackageError("the manifest was changed: its table of costs is not the one that was hashed")
     try:
         placements = [_placement(item) for item in _list(document, "placements", MAX_PLACEMENTS)]
         values = {str(name): _value(str(name), about) for name, about in document["values"].items()}
@@ -138,8 +142,16 @@ def from_json(document: Any, path: str = "") -> Package:
 
 
 def identity(document: Dict[str, Any]) -> str:
-    """The id of a manifest: SHA-256 over its canonical JSON without ``id``."""
-    content = {key: value for key, value in document.items() if key != "id"}
+    """The id of a manifest: SHA-256 over its canonical JSON without ``id`` and what is said of costs."""
+    return _digest({key: value for key, value in document.items() if key not in ("id", *COSTS)})
+
+
+def costs_identity(document: Dict[str, Any]) -> str:
+    """The hash of a manifest's table of costs."""
+    return _digest(document.get("table"))
+
+
+def _digest(content: Any) -> str:
     try:
         text = json.dumps(content, sort_keys=True, separators=(",", ":"), allow_nan=False, ensure_ascii=True)
     except (TypeError, ValueError) as error:

@@ -131,6 +131,11 @@ class Table:
         }
 
     @property
+    def levels(self) -> Tuple[Level, ...]:
+        """The levels of server slow-down, rising."""
+        return tuple(self._levels)
+
+    @property
     def local(self) -> Optional[Placement]:
         """The placement that needs no server; None when the model does not fit the device."""
         return next((placement for placement in self.placements.values() if placement.label == DEVICE), None)

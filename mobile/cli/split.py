@@ -10,6 +10,7 @@ import click
 
 from mobile.cli.output import json_option, open_inventory, plain_table, print_json
 from mobile.cli.parsing import bindings, rate, scales, seconds, text_list
+from mobile.cli.split_calibrate import calibrate
 from mobile.cli.split_run import bench, run
 
 if TYPE_CHECKING:
@@ -251,4 +252,5 @@ def _show_package(written: Package, evidence: list[Evidence]) -> None:
 
 
 command.add_command(bench)
+command.add_command(calibrate)
 command.add_command(run)

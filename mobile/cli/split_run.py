@@ -50,7 +50,7 @@ def bench(ctx: click.Context, /, as_json: bool, **asked: Any) -> int:
     """
     from offload.running import variants
 
-    package, link = _package(asked["folder"]), _link(ctx, asked)
+    package, link = open_package(asked["folder"]), _link(ctx, asked)
     outcomes = [_measure(ctx, asked, variant, link) for variant in variants(package, link)]
     return _show(outcomes, link, as_json, asked["deadline"])
 
@@ -64,14 +64,15 @@ def run(ctx: click.Context, /, policy: str | None, as_json: bool, **asked: Any) 
     """Run a package as a policy has it, and say what became of the frames."""
     from offload.running import Variant
 
-    _package(asked["folder"])
+    open_package(asked["folder"])
     link = _link(ctx, asked)
     chosen = _policy(policy)
     outcomes = [_measure(ctx, asked, Variant(chosen.policy, chosen), link)]
     return _show(outcomes, link, as_json, asked["deadline"])
 
 
-def _package(folder: str) -> Package:
+def open_package(folder: str) -> Package:
+    """The package in a folder. ModelError when it is not in order."""
     from device_agents.split.package import PackageError, read
     from mobile.errors import ModelError
 

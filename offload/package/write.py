@@ -7,7 +7,7 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from device_agents.split import package as reading
 from device_agents.split.codecs import Range
 from device_agents.split.frames import DTYPES, NUMPY_NAMES
 from mobile.errors import ExportError
+from mobile.formats.atomic import write_atomically
 from offload.model.halves import part_model, parts_of
 from offload.model.pieces import PieceGraph
 from offload.model.values import Observed, value_infos
@@ -119,9 +120,34 @@ def _fill(
         "notes": list(notes),
     }
     document["id"] = reading.identity(document)
-    text = json.dumps(document, indent=1, sort_keys=True, allow_nan=False)
-    _write_durably(folder / reading.MANIFEST, text.encode("ascii") + b"\n")
+    _write_durably(folder / reading.MANIFEST, _hashed(document))
     return document
+
+
+def rewrite_costs(
+    package: Path, change: Callable[[dict[str, Any]], dict[str, Any]], calibration: Mapping[str, Any]
+) -> reading.Package:
+    """The package with the table of costs that ``change`` makes of its own, once its manifest is replaced.
+
+    ``calibration`` says where it is from. The id stays: it is the same parts. PackageError when the package is damaged
+    or has no table, ExportError when it cannot be written.
+    """
+    path = package / reading.MANIFEST
+    if reading.read(str(package)).table is None:  # also: in order, and of a size that may be read
+        raise reading.PackageError("the package has no table of costs")
+    try:
+        document = json.loads(path.read_bytes())
+        document.update(table=change(document["table"]), calibration=dict(calibration))
+        write_atomically(path, _hashed(document))
+    except OSError as error:
+        raise ExportError(f"{path}: {error.strerror}") from error
+    return reading.from_json(document, str(package))
+
+
+def _hashed(document: dict[str, Any]) -> bytes:
+    """The manifest as a file; its table's hash is put in."""
+    document["table_sha256"] = None if document["table"] is None else reading.costs_identity(document)
+    return json.dumps(document, indent=1, sort_keys=True, allow_nan=False).encode("ascii") + b"\n"
 
 
 def _placement(folder: Path, source: Source, one: Planned, infos: Mapping[str, Any]) -> dict[str, Any]:

@@ -141,7 +141,7 @@ def test_a_manifest_that_was_changed_is_refused(made: reading.Package) -> None:
 )
 def test_a_manifest_that_makes_no_sense_is_refused(made: reading.Package, change: dict[str, Any], words: str) -> None:
     document = {**_manifest(made), **change}
-    document["id"] = reading.identity(document)
+    document.update(id=reading.identity(document), table_sha256=reading.costs_identity(document))
     with pytest.raises(PackageError, match=words):
         reading.from_json(document)
 

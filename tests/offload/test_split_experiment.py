@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from types import SimpleNamespace
 
-from tests.soak.split.experiment import columns_of
 from tests.soak.split.settings import KINDS, Outcome, Setting, chosen, draw, grid, summary, table
 
 LABELS = {"p0": "device", "p1": "split", "p2": "split", "p3": "split", "p4": "server"}
@@ -35,21 +33,6 @@ def test_local_server_the_best_and_the_two_that_come_next_are_run():
     predicted = {"p0": 5.0, "p1": 4.0, "p2": 1.0, "p3": 2.0, "p4": 3.0}
     assert chosen(predicted, LABELS) == ["p0", "p4", "p2", "p3", "p1"]
     assert chosen({"p0": 1.0, "p4": 2.0}, LABELS) == ["p0", "p4"]
-
-
-def test_frames_of_a_run_are_told_apart_by_the_tour_that_began_with_its_first_one():
-    """p0 p4 | p4 p0 | p0 p4: the first three are no measured ones."""
-    phase = SimpleNamespace(duration_ns=[10, 20, 30], stages={"head": [1, 2, 3]})
-    phases = {"first": [0], "warmup": [0, 0]}
-
-    class Measured(SimpleNamespace):
-        def __len__(self):
-            return 3
-
-    run = SimpleNamespace(phase=lambda name: phases.get(name) or Measured(**vars(phase)))
-    found = columns_of(run, ["p0", "p4"])
-    assert [round(1e9 * s) for s in found["p0"]["latency"]] == [10, 20]
-    assert [round(1e9 * s) for s in found["p4"]["head"]] == [3]
 
 
 def test_a_predicted_best_within_five_percent_is_a_hit_and_one_above_is_a_miss():

@@ -1,10 +1,10 @@
 """Whether the placement that a plan calls the best is the best: `python -m tests.soak.split --settings 60 --seed 1`
 
 On the lab: a board that is slower by a known factor, behind a shaped link, and the edge server. Once for each model a
-profile on the plain board and one on the server's machine; the board's is multiplied by the factor, and a package is
-made. The settings (model, factor, rate and delay) are drawn from the seed among a grid, a third each of those whose
-predicted optimum is all on the device, all on the server, and between; they are written to a file before any of them is
-measured, and nothing is tuned in between.
+profile on the plain board and one on the server's machine; the board's is multiplied by the factor, a package is made,
+and calibrated (`edgewise split calibrate`) over an unshaped link. The settings (model, factor, rate and delay) are
+drawn from the seed among a grid, a third each of those whose predicted optimum is all on the device, all on the
+server, and between; they are written to a file before any of them is measured, and nothing is tuned in between.
 
 In each setting first the conditions are measured, as a client would know them: the link, and by a few frames on the
 device and on the server how fast the two are now (the machine under the lab is shared; its speed changes by a fifth

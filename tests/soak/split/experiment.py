@@ -14,6 +14,7 @@ from tests.soak.split.settings import FACTORS, Outcome, Setting, chosen
 
 SPECS = ("board=ssh-amd64,disk=4G",)
 CUTS = 10  # measured ones of each profile
+CODECS = ("raw", "fp16", "q8", "q8+zlib")  # fewer bits would not keep these networks' answers
 PROFILE_S, LINK_S = 0.5, 2.0
 LAPS, FRAMES_BEFORE = 20, 4  # frames of each placement, and of each end for the conditions
 PROVISION_S = 300.0
@@ -54,7 +55,7 @@ class Experiment:
         first = self._package(model, FACTORS[0], device, server, 0.0, ".first.split")
         request_s = self._request_s(model, first)
         for factor in FACTORS:
-            self._package(model, factor, device, server, request_s, ".split")
+            self._calibrate(model, factor, self._package(model, factor, device, server, request_s, ".split"))
 
     def _profile(self, model: str, place: str) -> Any:
         """The profile; the board with one thread, the server with as many as `edgewise serve` takes."""
@@ -73,7 +74,7 @@ class Experiment:
                 duration_s=PROFILE_S,
                 min_count=15,
             )
-            made = profile(subject, self._inventory.device(place), Asked(options, CUTS), self._store)
+            made = profile(subject, self._inventory.device(place), Asked(options, CUTS, codecs=CODECS), self._store)
             write_profile(kept, made)
         return read_profile(kept)
 
@@ -89,6 +90,7 @@ class Experiment:
                 server,
                 Link(10e6, 10e6, 0.02),
                 calibration=inputs_of(model, self._folder),
+                codecs=CODECS,
                 request_s=request_s,
                 with_split=True,
                 min_agreement=0.0,  # made pictures show no class: what is asked here is the time
@@ -111,6 +113,27 @@ class Experiment:
             sample = {name: arrays[name][:1] for name in arrays.files}
         with EdgeServer(self._lab, [package], self._folder):
             return request_s(measure_tails(made, Endpoint(edge_url(self._lab)), sample, only=whole))
+
+    def _calibrate(self, model: str, factor: float, path: Path) -> None:
+        """What `edgewise split calibrate` does, once; the board's link is as fast as it gets."""
+        from device_agents.split.package import read
+        from mobile.benchmark import BenchOptions, bench
+        from offload.calibrate import apply, calibrated, options_for
+        from offload.plan.costs import Link
+        from tests.support.split_lab import EdgeServer
+
+        done = path.with_suffix(".calibrated")
+        if done.exists():
+            return
+        made = read(str(path))
+        options = BenchOptions(threads=(1,), inputs=inputs_of(model, self._folder))
+        options = options_for(made, options, self._inventory.server("edge"), Link(1e9, 1e9, 1e-3))
+        with EdgeServer(self._lab, [path], self._folder):
+            found = bench([path], [device_of(factor)], options, inventory=self._inventory, store=self._store)
+        if found.failures:
+            raise SystemExit(f"{path.name}: {found.failures[0].message}")
+        apply(made, calibrated(made, found.runs[0]), found.runs[0])
+        done.touch()
 
     def package_of(self, setting: Setting) -> Path:
         """The package of the setting's model and factor."""
@@ -176,6 +199,7 @@ class Experiment:
         """
         from device_agents.split.decide import Policy
         from mobile.benchmark import BenchOptions, bench
+        from offload.running import in_turn
         from offload.running import outcome as told_by
         from offload.running import settings as split_settings
 
@@ -196,22 +220,7 @@ class Experiment:
         told = told_by("tour", found.runs[0], None)
         if told.fallbacks or told.refused:
             return {"wrong": {f"fallbacks {dict(told.fallbacks)}, refused {told.refused}": []}}
-        return columns_of(found.runs[0], order)
-
-
-def columns_of(run: Any, order: Sequence[str]) -> dict[str, dict[str, list[float]]]:
-    """The measured frames' seconds by placement and stage; the tour began with the run's first inference."""
-    from device_agents.split.decide import at_turn
-
-    before = len(run.phase("first")) + len(run.phase("warmup"))
-    phase = run.phase("measure")
-    columns = {"latency": phase.duration_ns, **phase.stages}
-    found: dict[str, dict[str, list[float]]] = {name: {stage: [] for stage in columns} for name in order}
-    for frame in range(len(phase)):
-        name = at_turn(order, before + frame)
-        for stage, values in columns.items():
-            found[name][stage].append(values[frame] * 1e-9)
-    return found
+        return in_turn(found.runs[0], order)
 
 
 def _speeds(found: Mapping[str, dict[str, list[float]]], ends: Sequence[Any]) -> dict[str, float]:
