@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Callable, Deque, Dict, Iterable, Iterator
 
 from device_agents.split import exchange
 from device_agents.split.decide import Decision, Policy
+from device_agents.split.delta import Senders
 from device_agents.split.estimate import Exchange, LinkEstimate
 from device_agents.split.exchange import Coded, Served
 from device_agents.split.local import LocalParts
@@ -101,6 +102,7 @@ class SplitClient:
         self._parts = parts or LocalParts(package, threads, provider)
         self._sense = sense or dict
         self._wire = None if server is None else Wire(server)
+        self._senders = Senders()
         self._network = ThreadPoolExecutor(1, thread_name_prefix="edgewise-split")
         self._probing: "Optional[Future[List[_Probe]]]" = None
 
@@ -163,7 +165,7 @@ class SplitClient:
 
     def _send(self, frame: _Frame, values: "Values", done: int) -> _Frame:
         """The frame with its request on the way; without one where there is no time, or the server is left alone."""
-        coded = exchange.code(self.package, frame.placement, frame.placement.parts[done], values)
+        coded = exchange.code(self.package, frame.placement, frame.placement.parts[done], values, self._senders)
         frame.stages_ns["encode"] += coded.encode_ns
         now_s, wire, sent = time.monotonic(), self._wire, None
         if wire is not None and now_s < frame.until_s and self._pilot.breaker.allows(now_s):

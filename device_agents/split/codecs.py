@@ -1,18 +1,24 @@
 """Codecs of activations: float16, 8, 4 and 2 bits within a calibrated range, and an entropy coder over them.
 
-A codec's name is ``BASE[.c][+ENTROPY]``: raw, fp16, q8, q4 or q2; ``.c`` for a range per channel (axis 1); zlib (in the
-standard library), zstd or lz4 where the package is there. Codes are ``round((x - low) / step)`` with ``step = (high -
-low) / (2^bits - 1)``, values outside of the range are clipped to it: the error of one inside is at most half a step.
-Without an entropy coder codes of less than a byte are packed; with one they are not, because it does better on those.
+A codec's name is ``[delta:]BASE[.c][+ENTROPY]``. BASE: raw, fp16, q8, q4 or q2; ``.c`` for a range per channel (axis
+1); zlib (in the standard library), zstd or lz4 where the package is there. Codes are ``round((x - low) / step)`` with
+``step = (high - low) / (2^bits - 1)``, values outside of the range are clipped to it: the error of one inside is at
+most half a step. Without an entropy coder codes of less than a byte are packed; with one they are not, because it does
+better on those. ``delta:`` sends the difference to an earlier frame of a stream (delta.py).
+
+Image inputs may also go as jpegQ or webpQ, with Q a quality from 1 to 100 (images.py): their codes of 8 bits are a
+picture then, and how far off one is depends on the picture.
 """
 
-import zlib
-from typing import TYPE_CHECKING, Any, Dict, List, NamedTuple, Optional, Tuple, Type
+import re
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any, NamedTuple, Optional, Tuple
 
+from device_agents.split import delta, entropy, images
 from device_agents.split.frames import (
-    BASES,
+    DELTA,
     DTYPES,
-    ENTROPIES,
+    IMAGES,
     NUMPY_NAMES,
     PACKED,
     PER_CHANNEL,
@@ -21,130 +27,177 @@ from device_agents.split.frames import (
     pack,
     unpack,
 )
+from device_agents.split.quantise import Range, dequantise, measure, pack_codes, quantise, range_of, unpack_codes
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     Array = NDArray[Any]
 
+__all__ = ["BITS", "Codec", "Range", "available", "decode", "encode", "measure", "parse"]
+
 BITS = {"q8": 8, "q4": 4, "q2": 2}
-BLOCK = 32_768  # numbers at a time: input, buffer and codes stay in a core's own cache
 DEFAULT_LIMIT_BYTES = 1 << 30
-ZLIB_LEVEL, ZSTD_LEVEL = 1, 3
-LARGEST = 1.7e38  # of a range's edges: their difference is still a float32
+FLOATS = ("FP32", "FP16", "FP64")
+_NAME = re.compile(r"(delta:)?(raw|fp16|q8|q4|q2|(?:jpeg|webp)(?=\d))([1-9]\d?|100)?(\.c)?(?:\+(zlib|zstd|lz4))?", re.A)
 
 
 class Codec(NamedTuple):
-    """A codec's name, taken apart."""
+    """A codec's name, taken apart. ``quality``: of a picture, else 0."""
 
     base: str
     per_channel: bool
     entropy: str
+    quality: int = 0
+    delta: bool = False
 
     @property
     def name(self) -> str:
         """The name again."""
-        return self.base + (".c" if self.per_channel else "") + ("+" + self.entropy if self.entropy else "")
+        base = ("delta:" if self.delta else "") + self.base + (str(self.quality) if self.quality else "")
+        return base + (".c" if self.per_channel else "") + ("+" + self.entropy if self.entropy else "")
+
+    @property
+    def lossless(self) -> bool:
+        """Whether every bit comes back."""
+        return self.base == "raw"
 
 
-class Range(NamedTuple):
-    """The calibrated range of a value: one low and high, or one for each channel (axis 1)."""
-
-    low: Tuple[float, ...]
-    high: Tuple[float, ...]
-
-    @classmethod
-    def from_json(cls, document: Any) -> "Range":
-        """The range of {"low": [...], "high": [...]}. CodecError when it is none."""
-        try:
-            low, high = (tuple(float(number) for number in document[key]) for key in ("low", "high"))
-        except (KeyError, TypeError, ValueError) as error:
-            raise CodecError("not a range of low and high: {!r}".format(document)) from error
-        if len(low) != len(high) or not low or any(not -LARGEST <= lo <= hi <= LARGEST for lo, hi in zip(low, high)):
-            raise CodecError("a range needs as many highs as lows, none below its low, all within a float32")
-        return cls(low, high)
-
-    def to_json(self) -> Dict[str, List[float]]:
-        """The range as JSON."""
-        return {"low": list(self.low), "high": list(self.high)}
-
-
+@lru_cache(maxsize=256)
 def parse(name: str) -> Codec:
     """The codec of a name. CodecError when there is none of that name."""
-    rest, _, entropy = name.partition("+")
-    base, dot, channel = rest.partition(".")
-    per_channel = dot == "." and channel == "c"
-    if base not in BASES or entropy not in ENTROPIES or (dot and not per_channel) or (per_channel and base not in BITS):
-        raise CodecError("no codec is called {!r}".format(name))
-    return Codec(base, per_channel, entropy)
+    found = _NAME.fullmatch(name)
+    if found is not None:
+        prefix, base, quality, channel, coder = found.groups()
+        picture = base in IMAGES
+        whole = bool(quality) == picture and not (picture and coder)
+        if whole and (base in BITS or picture or not channel) and (base in BITS or not prefix):
+            return Codec(base, bool(channel), coder or "", int(quality or 0), bool(prefix))
+    raise CodecError("no codec is called {!r}".format(name[:80]))
 
 
 def available(name: str) -> Optional[str]:
     """None when this interpreter can use the codec, else the reason."""
-    entropy = parse(name).entropy
+    codec = parse(name)
     try:
-        _entropy_module(entropy)
+        entropy.module_of(codec.entropy)
     except CodecError as error:
         return str(error)
-    return None
+    return images.unavailable(codec.base) if codec.quality else None
 
 
-def encode(array: "Array", name: str, within: Optional[Range] = None) -> bytes:
+def encode(array: "Array", name: str, within: Optional[Range] = None, sender: Optional[delta.Sender] = None) -> bytes:
     """The array as a frame. ``within``: its calibrated range; without one it is that of the array itself.
 
-    CodecError when the codec does not fit the array (only floats are quantised).
+    ``sender``: the stream that the frame is of; without one a difference is to nothing.
+    CodecError when the codec does not fit the array (only floats are quantised; a picture may also be UINT8).
     """
     import numpy as np
 
     codec = parse(name)
     array = np.asarray(array, order="C")  # ascontiguousarray would make a vector of a scalar
     dtype = _dtype_of(array)
-    ranges: Tuple[float, ...] = ()
-    flags = PER_CHANNEL if codec.per_channel and array.ndim > 1 and array.size else 0
     if codec.base == "raw":
-        coded = array
-    elif dtype not in ("FP32", "FP16", "FP64"):
+        return _packed(codec, 0, dtype, array.shape, None, _bytes(array))
+    if dtype not in FLOATS and not (codec.quality and dtype == "UINT8"):
         raise CodecError("codec {} is for floating point, the tensor is {}".format(name, dtype))
-    elif codec.base == "fp16":
+    if codec.base == "fp16":
         with np.errstate(over="ignore"):  # beyond 65504 there is only infinity
-            coded = array.astype(np.float16)
-    else:
-        found = _range_for(array, codec, bool(flags), within)
-        ranges = found.low + found.high
-        coded = _quantise(array, found, BITS[codec.base])
-        if not codec.entropy and codec.base != "q8":
-            coded, flags = _pack_codes(coded, BITS[codec.base]), flags | PACKED
-    payload = _compress(coded.reshape(-1).view(np.uint8).data, codec.entropy)
-    return pack(Frame(codec.base, codec.entropy, flags, dtype, array.shape, ranges, payload))
+            return _packed(codec, 0, dtype, array.shape, None, _bytes(array.astype(np.float16)))
+    flags = PER_CHANNEL if codec.per_channel and array.ndim > 1 and array.size and dtype != "UINT8" else 0
+    if codec.quality:
+        found = None if dtype == "UINT8" else _range_for(array, codec, bool(flags), within, None)
+        codes = array.reshape(-1) if found is None else quantise(array, found, 8)
+        picture = images.compress(codes, array.shape, codec.base, codec.quality)
+        return _packed(codec, flags, dtype, array.shape, found, memoryview(picture))
+    found = _range_for(array, codec, bool(flags), within, sender)
+    codes, mark = quantise(array, found, BITS[codec.base]), b""
+    if codec.delta:
+        flags |= DELTA
+        known = delta.Known(codes, array.shape, _as_sent(found))
+        told, codes = (sender or delta.Sender()).difference(known, (1 << BITS[codec.base]) - 1)
+        mark = delta.MARK.pack(*told)
+    if not codec.entropy and codec.base != "q8":
+        codes, flags = pack_codes(codes, BITS[codec.base]), flags | PACKED
+    return _packed(codec, flags, dtype, array.shape, found, _bytes(codes), mark)
 
 
-def decode(data: bytes, limit_bytes: int = DEFAULT_LIMIT_BYTES) -> "Array":
+def decode(data: bytes, limit_bytes: int = DEFAULT_LIMIT_BYTES, streams: Optional[delta.Streams] = None) -> "Array":
     """The array of a frame, of the shape and type that was encoded. CodecError when the frame is not in order.
 
-    Nothing larger than ``limit_bytes`` is allocated, whatever the frame says.
+    Nothing larger than ``limit_bytes`` is allocated, whatever the frame says. ``streams``: what is remembered of
+    streams; delta.Resync when a difference is to a frame that is not known there.
     """
     import numpy as np
 
     frame = unpack(data, limit_bytes)
     bits = BITS.get(frame.base)
     numpy_type = np.dtype(NUMPY_NAMES[DTYPES.index(frame.dtype)])
-    if frame.base == "raw":
-        want = frame.size_bytes
-    elif bits is None:
-        want = frame.items * 2
-    else:
-        want = (frame.items * bits + 7) // 8 if frame.flags & PACKED else frame.items
-    content = _decompress(frame.payload, frame.entropy, want)
-    if len(content) != want:
-        raise CodecError("the frame has {} bytes for a tensor that takes {}".format(len(content), want))
+    if frame.base in IMAGES:
+        codes = images.expand(frame.payload, frame.dims, frame.base)
+        return codes.reshape(frame.dims) if frame.dtype == "UINT8" else _values(codes, frame, 8, numpy_type)
+    payload, mark = frame.payload, None
+    if frame.flags & DELTA:
+        mark, payload = delta.split_mark(payload)
+    content = entropy.decompress(payload, frame.entropy, _wanted(frame, bits))
+    if len(content) != _wanted(frame, bits):
+        words = "the frame has {} bytes for a tensor that takes {}"
+        raise CodecError(words.format(len(content), _wanted(frame, bits)))
     if frame.base == "raw":
         return np.frombuffer(content, numpy_type).reshape(frame.dims).copy()
     if bits is None:
         return np.frombuffer(content, np.float16).reshape(frame.dims).astype(numpy_type)
     codes = np.frombuffer(content, np.uint8)
     if frame.flags & PACKED:
-        codes = _unpack_codes(codes, bits, frame.items)
-    return _dequantise(codes, frame, bits).astype(numpy_type, copy=False)
+        codes = unpack_codes(codes, bits, frame.items)
+    if mark is not None:
+        # Differences are below the top as codes are: checked first, so that no stream remembers what is not in order.
+        values = _values(codes, frame, bits, numpy_type)
+        known = (streams or delta.Streams()).restored(codes, mark, frame.dims, range_of(frame), (1 << bits) - 1)
+        return values if known is codes else _values(known, frame, bits, numpy_type)
+    return _values(codes, frame, bits, numpy_type)
+
+
+def _wanted(frame: Frame, bits: Optional[int]) -> int:
+    """How many bytes the frame's content must have."""
+    if frame.base == "raw":
+        return frame.size_bytes
+    if bits is None:
+        return frame.items * 2
+    return (frame.items * bits + 7) // 8 if frame.flags & PACKED else frame.items
+
+
+def _values(codes: "Array", frame: Frame, bits: int, numpy_type: Any) -> "Array":
+    return dequantise(codes, frame, bits).astype(numpy_type, copy=False)
+
+
+def _bytes(array: "Array") -> memoryview:
+    import numpy as np
+
+    return array.reshape(-1).view(np.uint8).data
+
+
+def _packed(
+    codec: Codec,
+    flags: int,
+    dtype: str,
+    dims: Tuple[int, ...],
+    found: Optional[Range],
+    content: memoryview,
+    mark: bytes = b"",
+) -> bytes:
+    ranges = found.low + found.high if found is not None else ()
+    payload = entropy.compress(content, codec.entropy)
+    if mark:
+        payload = memoryview(mark + bytes(payload))
+    return pack(Frame(codec.base, codec.entropy, flags, dtype, dims, ranges, payload))
+
+
+def _as_sent(found: Range) -> Range:
+    """A range as it comes back out of a frame: its edges are float32 there."""
+    import numpy as np
+
+    return Range(*(tuple(float(np.float32(edge)) for edge in side) for side in found))
 
 
 def _dtype_of(array: "Array") -> str:
@@ -154,9 +207,16 @@ def _dtype_of(array: "Array") -> str:
         raise CodecError("tensors of {} cannot be sent".format(array.dtype)) from None
 
 
-def _range_for(array: "Array", codec: Codec, apart: bool, within: Optional[Range]) -> Range:
+def _range_for(
+    array: "Array", codec: Codec, apart: bool, within: Optional[Range], sender: Optional[delta.Sender]
+) -> Range:
     channels = array.shape[1] if apart else 1
-    found = within if within is not None and array.size else measure(array, apart)
+    if within is not None and array.size:
+        found = within
+    else:
+        found = measure(array, apart)
+        if sender is not None:
+            found = sender.range_for(_as_sent(found))
     if len(found.low) != channels:
         raise CodecError(
             "codec {} wants {} ranges for a tensor of shape {}, there are {}".format(
@@ -164,152 +224,3 @@ def _range_for(array: "Array", codec: Codec, apart: bool, within: Optional[Range
             )
         )
     return found
-
-
-def measure(array: "Array", per_channel: bool = False) -> Range:
-    """The least and the largest finite value of an array, or of each of its channels (axis 1); 0 to 0 without any."""
-    import numpy as np
-
-    apart = per_channel and array.ndim > 1 and array.size > 0
-    rows = np.moveaxis(array, 1, 0).reshape(array.shape[1], -1) if apart else array.reshape(1, -1)
-    if not rows.shape[1]:
-        return Range((0.0,) * len(rows), (0.0,) * len(rows))
-    low, high = rows.min(axis=1), rows.max(axis=1)
-    if not (np.isfinite(low).all() and np.isfinite(high).all()):  # rare: only then is the longer way gone
-        finite = np.isfinite(rows)
-        low = np.where(finite, rows, np.inf).min(axis=1)
-        high = np.where(finite, rows, -np.inf).max(axis=1)
-        low, high = (np.where(np.isfinite(edge), edge, 0.0) for edge in (low, high))
-    edges = (tuple(float(edge) for edge in np.clip(side, -LARGEST, LARGEST)) for side in (low, high))
-    return Range(*edges)
-
-
-def _quantise(array: "Array", found: Range, bits: int) -> "Array":
-    import numpy as np
-
-    top = (1 << bits) - 1
-    codes = np.empty(array.size, np.uint8)
-    flat = array.reshape(-1)
-    buffer = np.empty(min(BLOCK, max(array.size, 1)), np.float32)
-    for start, stop, channel in _runs(array.shape, len(found.low)):
-        low, high = found.low[channel], found.high[channel]
-        scale = top / (high - low) if high > low else 0.0
-        for at in range(start, stop, BLOCK):
-            part = flat[at : min(at + BLOCK, stop)]
-            work = buffer[: len(part)]
-            with np.errstate(over="ignore", invalid="ignore"):  # what is infinite is clipped below
-                np.subtract(part, low, out=work, casting="same_kind")
-                np.multiply(work, scale, out=work)
-            np.add(work, 0.5, out=work)  # and cut off below: that rounds
-            np.fmax(work, 0.0, out=work)  # a NaN becomes the lowest code
-            np.fmin(work, top + 0.49, out=work)
-            codes[at : at + len(part)] = work
-    return codes
-
-
-def _dequantise(codes: "Array", frame: Frame, bits: int) -> "Array":
-    import numpy as np
-
-    top = (1 << bits) - 1
-    half = len(frame.ranges) // 2
-    channels = half if frame.flags & PER_CHANNEL else 1
-    if not half or half != channels or (frame.flags & PER_CHANNEL and not _fits_channels(frame.dims, half)):
-        raise CodecError("the frame has {} ranges for a tensor of shape {}".format(half, list(frame.dims)))
-    if not all(abs(edge) <= 1.01 * LARGEST for edge in frame.ranges):  # also false for NaN
-        raise CodecError("a range of the frame is no number")
-    if codes.size and int(codes.max()) > top:
-        raise CodecError("a code of the frame is above {}".format(top))
-    values = np.empty(codes.size, np.float32)
-    for start, stop, channel in _runs(frame.dims, half):
-        low, high = frame.ranges[channel], frame.ranges[half + channel]
-        step = np.float32((high - low) / top)
-        for at in range(start, stop, BLOCK):
-            part = values[at : min(at + BLOCK, stop)]
-            np.multiply(codes[at : at + len(part)], step, out=part)
-            np.add(part, np.float32(low), out=part)
-    return values.reshape(frame.dims)
-
-
-def _fits_channels(dims: Tuple[int, ...], channels: int) -> bool:
-    return (dims[1] if len(dims) > 1 else 1) == channels
-
-
-def _runs(dims: Tuple[int, ...], channels: int) -> List[Tuple[int, int, int]]:
-    """(start, stop, channel) of the stretches of a flat tensor that have one range."""
-    size = 1
-    for dim in dims:
-        size *= dim
-    if channels == 1:
-        return [(0, size, 0)]
-    length = size // (dims[0] * dims[1]) if size else 0
-    return [(row * length, (row + 1) * length, row % channels) for row in range(dims[0] * dims[1])] if size else []
-
-
-def _pack_codes(codes: "Array", bits: int) -> "Array":
-    """Codes of 4 or 2 bits, as many as fit into a byte, the first lowest."""
-    import numpy as np
-
-    per_byte = 8 // bits
-    padded = codes if not len(codes) % per_byte else np.pad(codes, (0, -len(codes) % per_byte))
-    packed = padded[0::per_byte].copy()
-    for place in range(1, per_byte):
-        packed |= padded[place::per_byte] << (bits * place)
-    return packed
-
-
-def _unpack_codes(packed: "Array", bits: int, items: int) -> "Array":
-    import numpy as np
-
-    per_byte, top = 8 // bits, (1 << bits) - 1
-    codes = np.empty(len(packed) * per_byte, np.uint8)
-    for place in range(per_byte):
-        np.bitwise_and(packed >> (bits * place), top, out=codes[place::per_byte])
-    return codes[:items]
-
-
-def _entropy_module(entropy: str) -> Any:
-    try:
-        if entropy == "zstd":
-            import zstandard
-
-            return zstandard
-        if entropy == "lz4":
-            import lz4.block
-
-            return lz4.block
-    except ImportError as error:
-        raise CodecError("{} is not installed here".format(entropy)) from error
-    return zlib
-
-
-def _compress(content: memoryview, entropy: str) -> memoryview:
-    if not entropy:
-        return content
-    module = _entropy_module(entropy)
-    if entropy == "zstd":
-        return memoryview(module.ZstdCompressor(level=ZSTD_LEVEL).compress(content))
-    if entropy == "lz4":
-        return memoryview(module.compress(content, store_size=False))
-    return memoryview(zlib.compress(content, ZLIB_LEVEL))
-
-
-def _decompress(payload: memoryview, entropy: str, want: int) -> memoryview:
-    """The content, of which at most ``want`` bytes (and one more, which tells that there is too much) are made."""
-    if not entropy:
-        return payload
-    module = _entropy_module(entropy)
-    try:
-        if entropy == "zstd":
-            reader = module.ZstdDecompressor(max_window_size=1 << 27).stream_reader(payload)
-            return memoryview(reader.read(want + 1))
-        if entropy == "lz4":
-            return memoryview(module.decompress(payload, uncompressed_size=want)) if want else memoryview(b"")
-        return memoryview(zlib.decompressobj().decompress(payload, want + 1))
-    except _errors_of(module) as error:
-        raise CodecError("the frame's payload is damaged: {}".format(error)) from error
-
-
-def _errors_of(module: Any) -> Tuple[Type[BaseException], ...]:
-    """What an entropy coder raises on a payload that is not its own."""
-    own = getattr(module, "ZstdError", None) or getattr(module, "LZ4BlockError", None) or zlib.error
-    return (own, ValueError, MemoryError)

@@ -2,9 +2,9 @@
 
 import os
 import time
-from typing import TYPE_CHECKING, Any, Dict, List, NamedTuple, Optional
+from typing import TYPE_CHECKING, Any, Dict, List, NamedTuple, Optional, Tuple
 
-from device_agents.split import codecs, wire
+from device_agents.split import codecs, delta, wire
 from device_agents.split.frames import DTYPES, ITEM_BYTES, CodecError, count
 from device_agents.split.package import Package, Part, Placement
 from device_agents.split.wire import Wire, WireError, WireTensor
@@ -28,31 +28,87 @@ class Served(NamedTuple):
     bytes_down: int
 
 
+class Stream(NamedTuple):
+    """A tensor that is a difference: which of the tensors, its value and range, its stream and its number in that."""
+
+    at: int
+    array: Any
+    within: Optional[codecs.Range]
+    sender: delta.Sender
+    number: int
+
+
 class Coded(NamedTuple):
-    """Tensors ready to be sent, and what coding them took."""
+    """Tensors ready to be sent, what coding them took, and which of them are of a stream."""
 
     tensors: List[WireTensor]
     encode_ns: int
+    streams: Tuple[Stream, ...] = ()
 
 
-def code(package: Package, placement: Placement, part: Part, values: "Values") -> Coded:
-    """The inputs of a server's part as they travel in this placement."""
+def code(
+    package: Package,
+    placement: Placement,
+    part: Part,
+    values: "Values",
+    senders: Optional[delta.Senders] = None,
+) -> Coded:
+    """The inputs of a server's part as they travel in this placement. ``senders``: the client's streams; without them
+    a difference is to nothing.
+    """
     began = time.monotonic_ns()
-    tensors = []
+    tensors: List[WireTensor] = []
+    streams: List[Stream] = []
     for name in part.inputs:
         codec = placement.codec(name, up=True)
         if codec == "raw":
             tensors.append(wire.plain(name, values[name]))
-        else:
-            within = None if codecs.parse(codec).per_channel else package.ranges.get(name)
-            tensors.append(wire.coded(name, codecs.encode(values[name], codec, within), codec))
-    return Coded(tensors, time.monotonic_ns() - began)
+            continue
+        about = codecs.parse(codec)
+        within = None if about.per_channel else package.ranges.get(name)
+        sender = senders.of(placement.id, name) if senders is not None and about.delta else None
+        tensors.append(wire.coded(name, codecs.encode(values[name], codec, within, sender), codec))
+        if sender is not None:
+            streams.append(Stream(len(tensors) - 1, values[name], within, sender, sender.number))
+    return Coded(tensors, time.monotonic_ns() - began, tuple(streams))
 
 
 def serve(
     connection: Wire, package: Package, placement: Placement, part: Part, coded: Coded, deadline_s: float
 ) -> Served:
-    """The server's values for coded inputs, within ``deadline_s``. WireError with its kind when there are none."""
+    """The server's values for coded inputs, within ``deadline_s``. WireError with its kind when there are none.
+
+    Where the server does not know what a difference is to, the frame is sent once more as a whole, in the same time.
+    """
+    began = time.monotonic()
+    try:
+        served = _served(connection, package, placement, part, coded, deadline_s)
+    except WireError as error:
+        if error.kind != "resync" or not coded.streams:
+            raise
+        coded = _anew(coded)
+        served = _served(connection, package, placement, part, coded, deadline_s - (time.monotonic() - began))
+    for stream in coded.streams:
+        stream.sender.accepted(stream.number)
+    return served
+
+
+def _anew(coded: Coded) -> Coded:
+    """The same tensors without a reference to earlier ones."""
+    began = time.monotonic_ns()
+    tensors, streams = list(coded.tensors), []
+    for stream in coded.streams:
+        stream.sender.forget()
+        before = tensors[stream.at]
+        frame = codecs.encode(stream.array, before.codec, stream.within, stream.sender)
+        tensors[stream.at] = wire.coded(before.name, frame, before.codec)
+        streams.append(stream._replace(number=stream.sender.number))
+    return Coded(tensors, coded.encode_ns + time.monotonic_ns() - began, tuple(streams))
+
+
+def _served(
+    connection: Wire, package: Package, placement: Placement, part: Part, coded: Coded, deadline_s: float
+) -> Served:
     began = time.monotonic()
     parameters = {"edgewise_package": package.id, "edgewise_deadline_ms": max(1, int(deadline_s * 1000))}
     answer = connection.infer(

@@ -5,7 +5,7 @@ Little-endian, in this order:
 =======================  ============================================================================================
 magic                    4 bytes, ``EWC1``
 version, base, entropy   1 byte each; see BASES and ENTROPIES
-flags                    1 byte; bit 0: ranges per channel (axis 1), bit 1: codes are packed into bytes
+flags                    1 byte; bit 0: ranges per channel (axis 1), 1: codes are packed into bytes, 2: differences
 dtype, ndim              1 byte each; see DTYPES; ndim is at most 8
 nothing                  2 bytes, 0
 dims                     ndim of 4 bytes
@@ -22,7 +22,8 @@ from typing import List, NamedTuple, Tuple, Union
 
 MAGIC = b"EWC1"
 VERSION = 1
-BASES = ("raw", "fp16", "q8", "q4", "q2")
+BASES = ("raw", "fp16", "q8", "q4", "q2", "jpeg", "webp")
+IMAGES = ("jpeg", "webp")
 ENTROPIES = ("", "zlib", "zstd", "lz4")
 # The names of the Open Inference Protocol, and numpy's for each.
 DTYPES = ("FP32", "FP16", "FP64", "INT8", "UINT8", "INT16", "UINT16", "INT32", "UINT32", "INT64", "UINT64", "BOOL")
@@ -30,7 +31,7 @@ NUMPY_NAMES = (
     "float32", "float16", "float64", "int8", "uint8", "int16", "uint16", "int32", "uint32", "int64", "uint64", "bool",
 )  # fmt: skip
 ITEM_BYTES = (4, 2, 8, 1, 1, 2, 2, 4, 4, 8, 8, 1)
-PER_CHANNEL, PACKED = 1, 2
+PER_CHANNEL, PACKED, DELTA = 1, 2, 4
 MAX_DIMS = 8
 MAX_RANGES = 2 * 65_536
 
@@ -110,7 +111,7 @@ def unpack(data: bytes, limit_bytes: int) -> Frame:
     magic, version, base, entropy, flags, dtype, ndim, nothing = _HEAD.unpack_from(view)
     if magic != MAGIC or version != VERSION or nothing:
         raise CodecError("not a frame of version {}".format(VERSION))
-    if base >= len(BASES) or entropy >= len(ENTROPIES) or dtype >= len(DTYPES) or flags > 3 or ndim > MAX_DIMS:
+    if base >= len(BASES) or entropy >= len(ENTROPIES) or dtype >= len(DTYPES) or flags > 7 or ndim > MAX_DIMS:
         raise CodecError("the frame is of a kind that is not known here")
     at = _HEAD.size
     if len(view) < at + 4 * ndim + _SIZES.size + _CRC.size:

@@ -32,6 +32,7 @@ STATUS_KINDS = {
     403: "unauthorized",
     404: "unknown-model",
     409: "foreign",
+    412: "resync",
     413: "too-large",
     429: "busy",
     503: "busy",
@@ -41,7 +42,8 @@ STATUS_KINDS = {
 
 class WireError(RuntimeError):
     """An exchange failed. ``kind``: unreachable, late, garbage, too-large, unauthorized, unknown-model, foreign
-    (another package), busy, or refused. ``sent``: whether the server may have worked on it.
+    (another package), resync (a difference to a frame that the server does not know), busy, or refused. ``sent``:
+    whether the server may have worked on it.
     """
 
     def __init__(self, kind: str, message: str, sent: bool = False) -> None:

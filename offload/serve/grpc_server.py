@@ -34,7 +34,7 @@ SERIALISED = "application/grpc"
 OPEN_CALLS = ("ServerLive", "ServerReady")  # asked by what watches servers, which has no token
 STATUSES = {
     400: "INVALID_ARGUMENT", 401: "UNAUTHENTICATED", 404: "NOT_FOUND", 409: "FAILED_PRECONDITION",
-    413: "RESOURCE_EXHAUSTED", 503: "UNAVAILABLE", 504: "DEADLINE_EXCEEDED",
+    412: "ABORTED", 413: "RESOURCE_EXHAUSTED", 503: "UNAVAILABLE", 504: "DEADLINE_EXCEEDED",
 }  # fmt: skip
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from device_agents.split.codecs import decode
+from device_agents.split.delta import Resync, Streams
 from device_agents.split.frames import DTYPES, ITEM_BYTES, CodecError, count
 from device_agents.split.package import SERVER, Package, PackageError, Part, Value, check_part, read
 from mobile.errors import ModelError
@@ -45,10 +46,11 @@ class Model:
             "parameters": {"edgewise_package": self.package.id, "sha256": self.part.sha256},
         }
 
-    def feeds(self, tensors: Sequence[TensorIn], limit_bytes: int) -> dict[str, Array]:
+    def feeds(self, tensors: Sequence[TensorIn], limit_bytes: int, streams: Streams | None = None) -> dict[str, Array]:
         """The arrays of a request's inputs, decoded and held against what the model takes.
 
         Refused names the input. A frame may decode to the value's declared size, ``limit_bytes`` where that is free.
+        ``streams``: what is remembered of frames that others are the difference to; Refused(412) for an unknown one.
         """
         given = {tensor.name: tensor for tensor in tensors}
         unknown = [name for name in given if name not in {value.name for value in self.inputs}]
@@ -58,7 +60,7 @@ class Model:
         for value in self.inputs:
             if value.name not in given:
                 raise Refused(400, f"input {value.name!r} is missing")
-            feeds[value.name] = _fed(value, given[value.name], limit_bytes)
+            feeds[value.name] = _fed(value, given[value.name], limit_bytes, streams)
         return feeds
 
     def checked_part(self) -> str:
@@ -74,12 +76,14 @@ def _described(value: Value) -> dict[str, Any]:
     return {"name": value.name, "datatype": value.dtype, "shape": list(value.shape)}
 
 
-def _fed(value: Value, tensor: TensorIn, limit_bytes: int) -> Array:
+def _fed(value: Value, tensor: TensorIn, limit_bytes: int, streams: Streams | None) -> Array:
     if tensor.codec:
         if tensor.data is None:
             raise Refused(400, f"input {value.name!r}: a frame comes as binary data")
         try:
-            array = decode(tensor.data, _decoded_limit(value, limit_bytes))  # type: ignore[arg-type]
+            array = decode(tensor.data, _decoded_limit(value, limit_bytes), streams)  # type: ignore[arg-type]
+        except Resync as error:
+            raise Refused(412, f"input {value.name!r}: {error}") from error
         except CodecError as error:
             raise Refused(400, f"input {value.name!r}: {error}") from error
     else:

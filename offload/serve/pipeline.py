@@ -21,6 +21,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from device_agents.split.codecs import Range, encode, parse
+from device_agents.split.delta import Streams
 from device_agents.split.frames import CodecError
 from offload.serve import oip
 from offload.serve.answers import Answers, Key
@@ -40,8 +41,8 @@ Form = Callable[[str, oip.InferRequest, Sequence[tuple[oip.Wanted, Any]], Mappin
 WAIT_S = 0.002
 THREADS = min(8, 2 + (os.cpu_count() or 1))  # those that decode, and one in each model that runs
 CLOSE_S = 8.0
-QUICK_S, QUICK_BYTES = 0.0005, 4 << 20  # what may run on the event loop, where others wait for it
-FORGET = 0.1  # of a request that was slow, with each one that is quicker
+QUICK_S, QUICK_BYTES = 0.001, 4 << 20  # what may run on the event loop, where others wait for it
+FORGET = 0.2  # of a request that was slow, with each one that is quicker
 TAIL_BYTES = 64  # of a body that belong to a request's identity: a frame's check sum is there
 
 
@@ -101,7 +102,7 @@ class Pipeline:
         self._engine, self._metrics, self._max_batch, self._load = engine, metrics, max_batch, load
         self._limit_bytes, self._limit_decoded_bytes = sizes
         self._decoded_bytes, self._counting = 0, threading.Lock()
-        self._answers = Answers()
+        self._answers, self._streams = Answers(), Streams()
         self._lanes: defaultdict[str, _Lane] = defaultdict(_Lane)
         self._pool = Threads(THREADS, "edgewise-serve")
 
@@ -172,7 +173,7 @@ class Pipeline:
                 return False
             job.key = key
         job.wanted = asked.wanted([value.name for value in job.model.outputs])
-        job.feeds = job.model.feeds(asked.inputs, self._limit_bytes)
+        job.feeds = job.model.feeds(asked.inputs, self._limit_bytes, self._streams)
         self._count(job, sum(job.feeds[tensor.name].nbytes for tensor in asked.inputs if tensor.codec))
         job.times["decode_ns"] = time.monotonic_ns() - began
         return True
