@@ -63,16 +63,19 @@ def quantise(array: "Array", found: Range, bits: int) -> "Array":
     buffer = np.empty(min(BLOCK, max(array.size, 1)), np.float32)
     for start, stop, channel in _runs(array.shape, len(found.low)):
         low, high = found.low[channel], found.high[channel]
-        scale = top / (high - low) if high > low else 0.0
+        if high <= low:  # a constant: its one code gives it back
+            codes[start:stop] = 0
+            continue
+        scale = top / (high - low)
+        half_below = low - 0.5 / scale  # so that what is cut off below rounds
         for at in range(start, stop, BLOCK):
             part = flat[at : min(at + BLOCK, stop)]
             work = buffer[: len(part)]
             with np.errstate(over="ignore", invalid="ignore"):  # what is infinite is clipped below
-                np.subtract(part, low, out=work, casting="same_kind")
+                np.subtract(part, half_below, out=work, casting="same_kind")
                 np.multiply(work, scale, out=work)
-            np.add(work, 0.5, out=work)  # and cut off below: that rounds
             np.fmax(work, 0.0, out=work)  # a NaN becomes the lowest code
-            np.fmin(work, top + 0.49, out=work)
+            np.minimum(work, top + 0.49, out=work)
             codes[at : at + len(part)] = work
     return codes
 
