@@ -9,23 +9,26 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from exporters import convert, parity, passes, quantize
+from exporters import compressing, convert, parity, passes, quantize
+from exporters.accuracy import LabelledAccuracy, labelled_accuracy
+from exporters.carriers.base import Wishes
 from exporters.data import Samples, read_samples
 from exporters.generate import generate
+from exporters.loading import Loading, measure_loading
+from exporters.proof import Proof, prove
 from exporters.publish import Staging, unwritable
 from exporters.result import ExportResult
 from exporters.runtime import Session, one_line
 from exporters.sources import Source, check_onnx, load_ir, open_source
 from exporters.targets import Target, parse_target
 from mobile.errors import ExportError, UsageError
-from mobile.formats import Manifest, ModelIndex, index, manifest_path
+from mobile.formats import Manifest, ModelIndex, file_sha256, index, manifest_path
 
 if TYPE_CHECKING:
     import onnx_ir as ir
     from numpy.typing import NDArray
 
-FORMATS = ("onnx",)
-SCHEMES = ("int8",)
+FORMATS = ("onnx", "tflite")
 PARITY_ITEMS = 64  # of given inputs
 ERROR_ITEMS = 512  # on which quantisation errors are measured
 _GENERATED_CALIBRATION = 16
@@ -52,6 +55,14 @@ class _Job:
     verify: bool
     publish_on_mismatch: bool
     say: Callable[[str], None]
+    labels: str | None = None
+    compression: compressing.Request | None = None
+    split_shortcuts: bool = False
+
+    @property
+    def static(self) -> bool:
+        """Whether the scheme quantises activations with calibrated ranges."""
+        return self.scheme is not None and self.compression is None
 
 
 @dataclass
@@ -63,6 +74,11 @@ class _Built:
     parity: parity.Parity | None = None
     quantization: quantize.QuantizationError | None = None
     recipe: dict[str, Any] | None = None
+    proof: Proof | None = None
+    reference: quantize.QuantizationError | None = None
+    accuracy: LabelledAccuracy | None = None
+    loading: Loading | None = None
+    evidence: list[dict[str, Any]] = field(default_factory=list)
 
 
 def export(
@@ -80,13 +96,26 @@ def export(
     example: Sequence[str] = (),
     verify: bool = True,
     publish_on_mismatch: bool = False,
+    weights: str | Path | None = None,
+    names: Mapping[str, str] | None = None,
+    adapter: str = "merge",
+    rows: int | None = None,
+    probe: Any = None,
+    labels: str | None = None,
+    split_shortcuts: bool = False,
     progress: Callable[[str], None] | None = None,
 ) -> ExportResult:
     """The published artifact: ``output`` and, beside it, its manifest (and a .data file when it passes 1.8 GB).
 
     ``source`` is an .onnx file, ``file.py:factory`` or a .pt2 program. ``target`` names the oldest runtime that must
-    load it ("onnxruntime==1.19"). ``scheme`` "int8" quantises statically, with the ranges of ``calibration`` (.npz
-    whose keys are the inputs, or a folder of .npz or .npy). The graph is compared with the source on ``inputs`` (.npz),
+    load it ("ort:1.19"). ``scheme`` "int8" and "w8a16" quantise statically, with the ranges of ``calibration`` (.npz
+    whose keys are the inputs, or a folder of .npz or .npy), ``split_shortcuts`` the branches of a Concat apart; any
+    other compresses weights (`exporters.compress.schemes`, or "int8-dynamic"). ``weights`` is a compressed spec or
+    checkpoint whose weights go in as they are, ``names`` maps its names to the graph's, ``adapter`` "apart" leaves LoRA
+    adapters beside their weights. ``rows`` says how many rows multiplications have where the graph leaves it open,
+    ``probe`` how fast each carrier is on the device. ``labels`` names the array of ``inputs`` with class numbers.
+
+    The graph is compared with the source on ``inputs`` (.npz),
     else on generated ones (seeded); ``dims`` bind the free dimensions of generated ones and are not baked in. ``scale``
     turns whole numbers in .npz files into a float input. ``example`` gives a PyTorch file its inputs
     ("name:shape:dtype"). A difference beyond tolerance publishes nothing unless ``publish_on_mismatch``;
@@ -100,6 +129,11 @@ def export(
         calibration=Path(calibration) if calibration is not None else None,
         inputs=Path(inputs) if inputs is not None else None, scale=scale or {}, dims=dims or {}, seed=seed,
         example=example, verify=verify, publish_on_mismatch=publish_on_mismatch, say=progress or (lambda step: None),
+        labels=labels, split_shortcuts=split_shortcuts,
+        compression=compressing.request(
+            scheme, Path(weights) if weights is not None else None, names or {},
+            Wishes(dynamic=scheme == compressing.DYNAMIC, adapter=adapter, measured=probe, rows_m=rows),
+        ),
     ))  # fmt: skip
     with Staging(job.output) as stage:
         try:
@@ -111,10 +145,14 @@ def export(
 def _checked(form: str, target: str | None, scheme: str | None, job: _Job) -> _Job:
     if form not in FORMATS:
         raise UsageError(f"format {form!r} is not one of {', '.join(FORMATS)}")
-    if scheme is not None and scheme not in SCHEMES:
-        raise UsageError(f"scheme {scheme!r} is not one of {', '.join(SCHEMES)}")
-    if job.calibration is not None and scheme is None:
+    if job.calibration is not None and not job.static:
         raise UsageError("calibration data is given without a scheme that uses it", "Add --scheme int8.")
+    if job.target is not None and job.target.format != form:
+        raise UsageError(
+            f"{job.target.name} runs {job.target.format} files, not {form}", f"Add --format {job.target.format}."
+        )
+    if job.labels is not None and job.inputs is None:
+        raise UsageError("labels are looked for in the inputs' file, which is not given", "Add --inputs FILE.npz.")
     if any(size < 1 for size in job.dims.values()):
         raise UsageError(f"a dimension must be at least 1: {dict(job.dims)}")
     if job.output.exists() and Path(job.source).exists() and job.output.samefile(job.source):
@@ -130,13 +168,12 @@ def _build(job: _Job, stage: Staging) -> ExportResult:
     source = open_source(job.source, work, job.target, job.dims, job.seed, job.example, need)
     built = _Built(notes=list(source.notes))
     job.say("cleaning the graph")
-    model, notes = convert.fit(
-        load_ir(source.model), source.index, job.target, convert.PER_CHANNEL_OPSET if job.scheme else 0, job.verify
-    )
+    model, notes = convert.fit(load_ir(source.model), source.index, job.target, _least_opset(job), job.verify)
     built.notes += notes
     built.passes = passes.run_passes(model, passes.PASSES, source.name)
     location = _data_location(job, source)
-    graph = stage.folder / job.output.name if job.scheme is None else work / "graph.onnx"
+    plain = job.scheme is None and job.compression is None
+    graph = stage.folder / job.output.name if plain else work / "graph.onnx"
     _save(model, graph, location)
     _check_interface(source.index, index(graph), source.name)
     feeds, kind = _feeds(job, source)
@@ -145,14 +182,25 @@ def _build(job: _Job, stage: Staging) -> ExportResult:
         built.parity = _verified(job, source, graph, feeds, kind)
         if not built.parity.ok:
             built.notes.append(f"published although it differs: {built.parity.worst.said()}")
-    if job.scheme is not None:
+    if job.static:
         _quantise(job, source, graph, stage, location, built)
+    elif job.compression is not None:
+        _compress(job, source, graph, stage, location, built, feeds, kind)
+    _measure(job, source, stage, built)
     return _publish(job, source, stage, built)
+
+
+def _least_opset(job: _Job) -> int:
+    if job.compression is not None:
+        return compressing.least_opset(job.compression, job.target)
+    return convert.PER_CHANNEL_OPSET if job.scheme else 0
 
 
 def _data_location(job: _Job, source: Source) -> str:
     """A name of its own for each content, so that an old artifact keeps its data until it is replaced."""
-    parts = [source.index.sha256, str(job.scheme), str(job.target.version if job.target else None)]
+    weights = job.compression.weights if job.compression else None
+    mark = file_sha256(weights) if weights is not None and weights.is_file() else str(weights)
+    parts = [source.index.sha256, str(job.scheme), mark, str(job.target.version if job.target else None)]
     return f"{job.output.stem}.{hashlib.sha256('|'.join(parts).encode()).hexdigest()[:12]}.data"
 
 
@@ -224,10 +272,13 @@ def _quantise(job: _Job, source: Source, graph: Path, stage: Staging, location: 
     samples, batches = _calibration(job, source)
     job.say("calibrating and quantising")
     large = source.index.size_bytes > quantize.EXTERNAL_BYTES
-    built.recipe = quantize.quantize_int8(graph, raw, lambda: batches(None), large)
+    assert job.scheme is not None
+    if job.split_shortcuts:
+        _split(graph, location, built)
+    built.recipe = quantize.quantize_int8(graph, raw, lambda: batches(None), large, job.scheme)
     if not index(raw).operators.get("QuantizeLinear"):
         raise ExportError(
-            f"{source.name}: int8 found nothing that it could quantise",
+            f"{source.name}: {job.scheme} found nothing that it could quantise",
             "Only the main graph is quantised, not the branches of If and Loop. Export it without --scheme.",
         )
     model = load_ir(raw)
@@ -240,7 +291,7 @@ def _quantise(job: _Job, source: Source, graph: Path, stage: Staging, location: 
     if samples is None:
         built.recipe["calibration"]["items"] = _GENERATED_CALIBRATION
         built.notes.append(_GENERATED_NOTE)
-    built.notes.append(quantize.SATURATION_NOTE)
+    built.notes.append(quantize.SATURATION_NOTE if job.scheme == "int8" else quantize.WIDE_NOTE)
     feeds = list(batches(ERROR_ITEMS))
     if job.inputs is not None:
         feeds, kind = (
@@ -250,6 +301,83 @@ def _quantise(job: _Job, source: Source, graph: Path, stage: Staging, location: 
     job.say(f"measuring the quantisation error on {len(feeds)} batches")
     names = [value.name for value in source.index.outputs]
     built.quantization = quantize.measure(source.run, Session(final, "the quantised model").run, feeds, names, kind)
+
+
+def _compress(
+    job: _Job,
+    source: Source,
+    graph: Path,
+    stage: Staging,
+    location: str,
+    built: _Built,
+    feeds: Sequence[dict[str, NDArray[Any]]],
+    kind: str,
+) -> None:
+    """Compresses the weights, saves the artifact, and proves it against the dequantised reference."""
+    assert job.compression is not None
+    final = stage.folder / job.output.name
+    job.say("compressing the weights")
+    model = load_ir(graph)
+    done = compressing.compress_graph(model, job.compression, job.target)
+    built.passes += passes.run_passes(model, passes.AFTER_QUANTISATION, source.name)
+    _save(model, final, location)
+    _check_interface(source.index, index(final), source.name)
+    built.notes += done.notes
+    built.recipe = {
+        "scheme": job.scheme, "weights": job.compression.weights.name if job.compression.weights else None,
+        "origin": dict(done.model.origin), "tensors": done.entries(),
+    }  # fmt: skip
+    built.evidence.append(compressing.check_packed(final, done))
+    if not job.verify:
+        return
+    job.say(f"comparing with the dequantised reference on {len(feeds)} inputs")
+    built.proof = prove(done.lowered, done.model.tensors, final, feeds, kind)
+    if not built.proof.ok and not job.publish_on_mismatch:
+        worst = built.proof.worst
+        assert worst is not None
+        raise ExportError(
+            f"{source.name}: weight {worst.weight!r} as {worst.carrier} differs from its reference: {worst.why}",
+            "Nothing was published. Please report it, with the scheme and the target.",
+        )
+    reference = load_ir(graph)
+    compressing.reference_graph(reference, done.model)
+    path = stage.folder / "work" / "reference.onnx"
+    _write(reference, path, "reference.data")
+    names = [value.name for value in source.index.outputs]
+    artifact = Session(final, "the compressed model").run
+    built.reference = quantize.measure(Session(path, "the dequantised reference").run, artifact, feeds, names, kind)
+    wide = list(feeds)
+    if job.inputs is not None:
+        wide = list(read_samples(job.inputs, source.index.inputs, job.scale, job.dims).batches(ERROR_ITEMS))
+    built.quantization = quantize.measure(source.run, artifact, wide, names, kind)
+
+
+def _measure(job: _Job, source: Source, stage: Staging, built: _Built) -> None:
+    """Accuracy where there are labels, and what loading costs: of compressed artifacts."""
+    if job.scheme is None and job.compression is None:
+        return
+    final = stage.folder / job.output.name
+    job.say("loading it in a process of its own")
+    built.loading = measure_loading(final)
+    if job.labels is not None and job.inputs is not None:
+        job.say("asking for the classes of the labelled inputs")
+        samples = read_samples(job.inputs, source.index.inputs, job.scale, job.dims)
+        built.accuracy = labelled_accuracy(
+            source.run, Session(final, "the artifact").run, samples.batches(), job.inputs, job.labels
+        )
+
+
+def _split(graph: Path, location: str, built: _Built) -> None:
+    """Each Conv behind a Concat of channels becomes a sum of Convs, so that every branch has its own ranges."""
+    from exporters.shortcuts import split_shortcuts
+
+    model = load_ir(graph)
+    count = split_shortcuts(model)
+    if not count:
+        built.notes.append("no Conv reads a Concat of channels: there is no shortcut to split")
+        return
+    _save(model, graph, location)
+    built.notes.append(f"{count} Convs behind a Concat were split, each branch is quantised apart")
 
 
 def _calibration(job: _Job, source: Source) -> tuple[Samples | None, Callable[[int | None], Any]]:
@@ -273,7 +401,16 @@ def _publish(job: _Job, source: Source, stage: Staging, built: _Built) -> Export
     manifest.save(stage.folder / beside.name)
     names = [*found.external_files, job.output.name, beside.name]
     stage.publish(names, _obsolete(job.output, beside))
-    return ExportResult(job.output, manifest, built.parity, built.quantization)
+    return ExportResult(
+        job.output,
+        manifest,
+        built.parity,
+        built.quantization,
+        built.proof,
+        built.reference,
+        built.accuracy,
+        built.loading,
+    )
 
 
 def _obsolete(output: Path, beside: Path) -> list[str]:
@@ -298,6 +435,11 @@ def _manifest(job: _Job, source: Source, found: ModelIndex, built: _Built) -> Ma
     evidence: list[dict[str, Any]] = [built.parity.to_json()] if built.parity else []
     if built.quantization:
         evidence.append(built.quantization.to_json())
+    if built.reference:
+        against = "figures against the float graph with the dequantised weights"
+        evidence.append({**built.reference.to_json(), "kind": "reference-error", "statement": against})
+    evidence += [found.to_json() for found in (built.proof, built.accuracy, built.loading) if found is not None]
+    evidence += built.evidence
     return Manifest(
         format=found.format, sha256=found.sha256, size_bytes=found.size_bytes, files=document["files"],
         inputs=document["inputs"], outputs=document["outputs"], origin=source.origin, scheme=job.scheme,
