@@ -16,7 +16,7 @@ SPECS = ("board=ssh-amd64,disk=4G",)
 CUTS = 10  # measured ones of each profile
 CODECS = ("raw", "fp16", "q8", "q8+zlib")  # fewer bits would not keep these networks' answers
 PROFILE_S, LINK_S = 0.5, 2.0
-LAPS, FRAMES_BEFORE = 20, 8  # frames of each placement, and of each end for the conditions
+LAPS, FRAMES_BEFORE = 15, 8  # frames of each placement, and of each end for the conditions
 PROVISION_S = 300.0
 NO_LINK = "none", "0"
 
