@@ -3,8 +3,8 @@
 One client, keep-alive, loopback. 4 KB or 1 MB go up, 4 KB come back. All servers are processes of their own and take
 turns within each round; a ratio is the median of the rounds' ratios, so a machine that is busy with something else
 slows both sides of it. "transport" is the server's HTTP alone (POST /edgewise/link), "inference" the whole way: JSON
-header, onnxruntime (a Slice), JSON header; "raw OIP" does that by hand, in the connection's own thread. Beside them, where
-they are installed: the same server over gRPC, and a tritonserver (nvidia-pytriton, `make pytriton`, or what
+header, onnxruntime (a Slice), JSON header; "raw OIP" does that by hand, in the connection's own thread. Beside them,
+where they are installed: the same server over gRPC, and a tritonserver (nvidia-pytriton, `make pytriton`, or what
 EDGEWISE_PYTRITON_PYTHON names) that runs the same model in its Python backend.
 """
 
@@ -134,14 +134,13 @@ def cut() -> ModelProto:
 
 
 @contextmanager
-def ours(folder: Path) -> Iterator[tuple[int, int | None]]:
-    """The ports of `edgewise serve` with that model: HTTP, and gRPC where that is installed."""
-    server_package(folder / "cut.split", cut(), "cut")
-    grpc = ("--grpc", "0") if find_spec("grpc") else ()
+def ours(folder: Path, *grpc: str) -> Iterator[int]:
+    """The port of `edgewise serve` with that model: of HTTP, or of gRPC when that is asked for."""
     process = start_edgewise("serve", str(folder / "cut.split"), "--port", "0", *grpc, cwd=folder)
     try:
-        ports = [int(process.stdout.readline().rsplit(":", 1)[1]) for _ in range(2 if grpc else 1)]
-        yield ports[0], ports[1] if grpc else None
+        for _ in grpc[:1]:
+            process.stdout.readline()
+        yield int(process.stdout.readline().rsplit(":", 1)[1])
     finally:
         process.kill()
         process.wait()
@@ -246,7 +245,10 @@ def main() -> None:
         path = folder / "cut.onnx"
         path.write_bytes(cut().SerializeToString())
         servers = (other("raw-http"), other("raw-oip", str(path)), other("raw-tcp"))
-        served, grpc_port = stack.enter_context(ours(folder))
+        server_package(folder / "cut.split", cut(), "cut")
+        served = stack.enter_context(ours(folder))
+        # A process of its own: gRPC's threads in it would cost each HTTP request a share of the interpreter.
+        grpc_port = stack.enter_context(ours(folder, "--grpc", "0")) if find_spec("grpc") else None
         http_port, oip_port, tcp_port = map(stack.enter_context, servers)
         triton_port = stack.enter_context(triton(folder))
         for size in SIZES:
