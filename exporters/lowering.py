@@ -182,7 +182,7 @@ def order(tensor: CompressedTensor, use: Use, target: Target | None, wishes: Wis
     if ranked:
         yield from sorted(CARRIERS, key=lambda carrier: _place(carrier, ranked))
         return
-    first = integer.preferred(use, wishes) or nbits.kernel_count(tensor, target) > 1
+    first = integer.preferred(use, wishes) or nbits.kernel_count(tensor, target) != 1
     last = [] if first else [carrier for carrier in CARRIERS if isinstance(carrier, Integer)]
     yield from (carrier for carrier in CARRIERS if carrier not in last)
 
