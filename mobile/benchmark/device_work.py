@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from mobile.benchmark.conditions import Series
@@ -29,11 +29,12 @@ NOT_THERE = (DeviceUnreachable, AuthenticationFailed)
 
 @dataclass(frozen=True)
 class Slot:
-    """One measurement of a request: its number, its model, its single options."""
+    """One measurement of a request: its number, its model, its single options, and what the run is to remember."""
 
     number: int
     model: Model
     options: BenchOptions
+    remarks: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -47,13 +48,18 @@ class Terms:
     manner: Manner
 
 
-class DeviceWork:
-    """The measurements on one device, one after another."""
+# The slots and runs that are over -> the slots to come, [] when there are to be none.
+More = Callable[[list[tuple[Slot, Run]]], list[Slot]]
 
-    def __init__(self, device: Device, slots: list[Slot], terms: Terms) -> None:
+
+class DeviceWork:
+    """The measurements on one device, one after another; ``more`` names further ones once those before are over."""
+
+    def __init__(self, device: Device, slots: list[Slot], terms: Terms, more: More | None = None) -> None:
         self._device = device
         self._slots = slots
         self._terms = terms
+        self._more = more
         self._series = Series()
 
     def run(self, line: Line[Progress | Numbered]) -> None:
@@ -79,17 +85,23 @@ class DeviceWork:
                 self._measure(line, session)
 
     def _measure(self, line: Line[Progress | Numbered], session: DeviceSession) -> None:
-        for index, slot in enumerate(self._slots):
+        waiting, finished = list(self._slots), []
+        while waiting:
             line.check()
+            slot = waiting.pop(0)
             try:
-                line.tell((slot.number, self._one(line, session, slot)))
+                run = self._one(line, session, slot)
+                finished.append((slot, run))
+                line.tell((slot.number, run))
             except NOT_THERE as error:  # it has gone away: the rest would wait for it in vain, one by one
-                self._fail(line, self._slots[index:], error)
+                self._fail(line, [slot, *waiting], error)
                 return
             except StoreError:
                 raise  # nothing further could be kept either: stop all
             except EdgewiseError as error:
                 self._fail(line, [slot], error)
+            if not waiting and self._more is not None:
+                waiting = self._more(finished)
 
     def _one(self, line: Line[Progress | Numbered], session: DeviceSession, slot: Slot) -> Run:
         self._tell(line, slot, "push")
@@ -101,7 +113,7 @@ class DeviceWork:
                 self._tell(line, slot, state, record)
 
         options = replace(slot.options, conditions=self._series.next(slot.options.conditions))
-        plan = new_plan(slot.model, options)
+        plan = new_plan(slot.model, options, slot.remarks)
         started = self._terms.started
         started.add([self._started(slot, plan, detached=False)])
         try:
@@ -116,7 +128,7 @@ class DeviceWork:
         return run
 
     def _detach(self, line: Line[Progress | Numbered], session: DeviceSession) -> None:
-        plans = [new_plan(slot.model, slot.options) for slot in self._slots]
+        plans = [new_plan(slot.model, slot.options, slot.remarks) for slot in self._slots]
         started = self._terms.started
         self._tell(line, self._slots[0], "push")
         started.add([self._started(slot, plan, detached=True) for slot, plan in zip(self._slots, plans, strict=True)])

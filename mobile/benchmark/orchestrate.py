@@ -35,13 +35,19 @@ class Manner:
 
     ``detach``: runs are started and left. ``resume``: the newest request of the same content is taken up again where it
     is not complete. ``reconnect_s``: how long a broken link may take to come back. ``break_lock``: a run of somebody
-    else that is going on is ended.
+    else that is going on is ended. ``label``: a name that the runs keep, to find them by.
     """
 
     detach: bool = False
     resume: bool = False
     reconnect_s: float = RECONNECT_S
     break_lock: bool = False
+    label: str | None = None
+
+    @property
+    def remarks(self) -> dict[str, str]:
+        """What the runs are to remember."""
+        return {"label": self.label} if self.label else {}
 
     def __post_init__(self) -> None:
         """Nothing, or UsageError that names the option."""
@@ -156,7 +162,7 @@ class Request:
         work = [(model, single) for model in self.models for single in self.options.expand()]
         for place, device in enumerate(self.devices):
             numbered = enumerate(work, start=place * len(work))
-            slots = [Slot(number, model, single) for number, (model, single) in numbered]
+            slots = [Slot(number, model, single, self.manner.remarks) for number, (model, single) in numbered]
             yield device, [slot for slot in slots if slot.number not in kept]
 
     def _taken_up(self, started: StartedRuns) -> tuple[str | None, dict[int, Outcome]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -38,8 +39,16 @@ class RemoteRun:
     owner: dict[str, Any] = field(default_factory=dict)
 
     @classmethod
-    def planned(cls, run_id: str, created_utc: str, device: Device, model: ModelRef, spec: dict[str, Any]) -> RemoteRun:
-        """A run that is about to be started."""
+    def planned(
+        cls,
+        run_id: str,
+        created_utc: str,
+        device: Device,
+        model: ModelRef,
+        spec: dict[str, Any],
+        remarks: Mapping[str, Any] | None = None,
+    ) -> RemoteRun:
+        """A run that is about to be started; ``remarks`` become part of its environment."""
         about = {
             "created_utc": created_utc,
             "device": device.name,
@@ -50,6 +59,7 @@ class RemoteRun:
                 "format": model.format,
                 "size_bytes": model.size_bytes,
             },
+            "remarks": dict(remarks or {}),
         }
         return cls(run_id, about, spec)
 
@@ -103,12 +113,13 @@ class RemoteRun:
 
 def collector_of(remote: RemoteRun, device: Device) -> Collector:
     """What makes a Run of the records. The device is named as in our inventory, whatever its starter called it."""
-    created_utc = remote.about.get("created_utc")
+    created_utc, remarks = remote.about.get("created_utc"), remote.about.get("remarks")
     return Collector(
         remote.id,
         created_utc if isinstance(created_utc, str) else "",
         device.provenance,
         RunSpec(device=device.name, model=remote.model, agent_spec=remote.spec),
+        remarks if isinstance(remarks, dict) else None,
     )
 
 

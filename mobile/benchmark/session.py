@@ -5,8 +5,8 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -40,17 +40,22 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Plan:
-    """One run that is to be started: its id, its model, and its (single) options."""
+    """One run that is to be started: its id, its model, and its (single) options.
+
+    ``remarks`` become part of the run's environment: a label, the place in an interleaved measurement.
+    """
 
     run_id: str
     created_utc: str
     model: Model
     options: BenchOptions
+    remarks: Mapping[str, Any] = field(default_factory=dict)
 
 
-def new_plan(model: Model, options: BenchOptions) -> Plan:
+def new_plan(model: Model, options: BenchOptions, remarks: Mapping[str, Any] | None = None) -> Plan:
     """A plan with a new run id, dated now."""
-    return Plan(new_run_id(), time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), model, options)
+    dated = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+    return Plan(new_run_id(), dated, model, options, dict(remarks or {}))
 
 
 class DeviceSession:
@@ -134,7 +139,7 @@ class DeviceSession:
         """
         plan = plan or new_plan(model, options)
         spec = Patience(self._reconnect_s, self._stopping).insist(lambda: self._spec(plan, deadline), deadline)
-        remote = RemoteRun.planned(plan.run_id, plan.created_utc, self.device, model.ref, spec)
+        remote = RemoteRun.planned(plan.run_id, plan.created_utc, self.device, model.ref, spec, plan.remarks)
         order = self._order([remote], f"bench {model.ref.name}", self._grace_s())
         limit_s = options.load_timeout_s + options.max_duration_s + options.hang_timeout_s + START_ALLOWANCE_S
         limit_s += options.conditions.longest_s()
@@ -159,7 +164,9 @@ class DeviceSession:
         RunFailure when the agent refuses (code "busy": the lock), TransportError when it is not known.
         """
         remotes = [
-            RemoteRun.planned(plan.run_id, plan.created_utc, self.device, plan.model.ref, self._spec(plan, deadline))
+            RemoteRun.planned(
+                plan.run_id, plan.created_utc, self.device, plan.model.ref, self._spec(plan, deadline), plan.remarks
+            )
             for plan in plans
         ]
         order = self._order(remotes, purpose, None)

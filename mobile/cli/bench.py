@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from mobile.cli import bench_compare
 from mobile.cli.conditions import condition_options, conditions
 from mobile.cli.output import json_option, open_inventory, open_store
 from mobile.cli.parsing import bindings, cpu_list, number_list, scales, text_list
@@ -55,6 +56,8 @@ if TYPE_CHECKING:
     "--preset", type=click.Choice(["benchmark_model", "trtexec"]), help="For --runner command: known program."
 )
 @condition_options
+@bench_compare.compare_options
+@click.option("--label", metavar="NAME", help="A name that the runs keep, to select them by: label=NAME.")
 @click.option("--detach", is_flag=True, help="Start the runs, print their ids, and leave; `attach` collects them.")
 @click.option("--resume", is_flag=True, help="Measure what the last such command, cut or failed, has not stored.")
 @click.option(
@@ -80,10 +83,14 @@ def command(ctx: click.Context, /, files: tuple[str, ...], on: tuple[str, ...], 
         resume=asked["resume"],
         reconnect_s=asked["reconnect"],
         break_lock=asked["break_lock"],
+        label=asked["label"],
     )
+    in_turns = bench_compare.wanted(asked)
     request = Request.of(
         files, names, _options(asked), inventory=open_inventory(ctx), store=open_store(ctx), manner=manner
     )
+    if in_turns:
+        return bench_compare.run(request, asked, as_json)
     outcomes: dict[int, Outcome] = {}
     try:
         with BenchProgress() as progress, closing(request.outcomes(progress.update)) as told:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from mobile.cli.comparison import show_answer
+from mobile.cli.comparison import METRICS, show_answer
 from mobile.cli.output import json_option, open_store, print_json
 from mobile.cli.parsing import share, text_list
 
@@ -14,8 +14,6 @@ if TYPE_CHECKING:
     from mobile.compare.answer import Answer
     from mobile.compare.units import Group
     from mobile.results.store import RunStore
-
-METRICS = ("p50", "p90", "p99", "mean", "energy", "above-idle", "load", "first", "memory")
 
 
 @click.command("compare", short_help="Which of stored runs are faster, and whether that can be told.")

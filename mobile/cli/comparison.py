@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from mobile.compare.metrics import Metric
     from mobile.compare.verdict import Comparison
 
+METRICS = ("p50", "p90", "p99", "mean", "energy", "above-idle", "load", "first", "memory")  # mobile.compare.metrics
 MOST_LISTED = 5
 
 

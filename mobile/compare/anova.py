@@ -93,8 +93,6 @@ def _effect(
 
 def _parts(factors: Mapping[str, list[str]]) -> dict[str, Floats]:
     """The columns of each effect, sum-to-zero coded."""
-    import numpy as np
-
     if not 1 <= len(factors) <= 2:
         raise UsageError(f"{len(factors)} factors were given, expected one or two", "For example --by model,threads.")
     parts = {name: _coded(name, levels) for name, levels in factors.items()}
@@ -119,7 +117,7 @@ def _coded(name: str, levels: list[str]) -> Floats:
     if len(known) < 2:
         raise UsageError(f"{name} is the same in all runs: {known[0] if known else '-'}", "Choose another factor.")
     place = np.array([known.index(level) for level in levels])
-    columns = (place[:, None] == np.arange(len(known) - 1)[None, :]).astype(np.float64)
+    columns: Floats = (place[:, None] == np.arange(len(known) - 1)[None, :]).astype(np.float64)
     columns[place == len(known) - 1] = -1.0
     return columns
 

@@ -30,7 +30,7 @@ SEED = 19_830_701
 SPENDING_POWER = (
     1.0  # ALPHA spent over blocks to this power; of 1, 1.5, 2 and 3 it ended soonest (benchmarks/verdicts.py)
 )
-_STEPS = 24  # of halving, for an interval
+_STEPS = 14  # of halving, for an interval or a p-value
 
 
 class Crossing(NamedTuple):
@@ -53,19 +53,39 @@ class Looks:
         self._alpha = alpha
         self._names = _names(self._blocks, draws, np.random.default_rng(seed))
 
+    @property
+    def count(self) -> int:
+        """How many looks there were."""
+        return len(self._blocks)
+
     def crossing(self, shift: float = 0.0) -> Crossing:
         """Where "B is A moved by ``shift``" (of the logarithms) was refused, for B above and below that."""
+        path = self._path(shift)
+        return Crossing(self._first(path, self._alpha), self._first(-path, self._alpha))
+
+    def p(self) -> float:
+        """The smallest alpha with which "nothing changed" would have been refused at one of the looks, 1.0 at most."""
+        path = self._path(0.0)
+        low, high = 0.0, 1.0
+        for _ in range(_STEPS):
+            middle = (low + high) / 2
+            if self._first(path, middle) is None and self._first(-path, middle) is None:
+                low = middle
+            else:
+                high = middle
+        return high
+
+    def _path(self, shift: float) -> Floats:
+        """The statistic [draws, looks]; row 0 is what was observed."""
         import numpy as np
 
         count = len(self._blocks)
-        if not count:
-            return Crossing(None, None)
         weights = np.zeros((self._names.shape[1], count))
         for look in range(1, count + 1):
             ranks = aligned_ranks(self._blocks[:look], shift).astype(np.float64)
             weights[: len(ranks), look - 1] = _centred(ranks, self._blocks[:look])
-        path = self._names @ weights
-        return Crossing(self._first(path), self._first(-path))
+        path: Floats = self._names @ weights
+        return path
 
     def interval(self, near: float) -> tuple[float, float]:
         """The shifts around ``near`` that no look has refused: an interval that holds at whichever look one stops."""
@@ -87,17 +107,16 @@ class Looks:
         return outside
 
     def _refused(self, shift: float, way: float) -> bool:
-        found = self.crossing(shift)
-        return (found.below if way > 0 else found.above) is not None
+        return self._first(-way * self._path(shift), self._alpha) is not None
 
-    def _first(self, path: Floats) -> int | None:
+    def _first(self, path: Floats, alpha: float) -> int | None:
         """The first look at which the observed path (row 0) is among the share of the highest that may be refused."""
         import numpy as np
 
         draws, looks = path.shape
         alive = np.ones(draws, dtype=bool)
         for look in range(looks):
-            spent = self._alpha / 2 * ((look + 1) / self._most) ** SPENDING_POWER
+            spent = alpha / 2 * ((look + 1) / self._most) ** SPENDING_POWER
             allowed = math.floor(spent * draws) - int(draws - alive.sum())
             if allowed < 1:
                 continue

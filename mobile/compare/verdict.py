@@ -54,6 +54,7 @@ class Comparison:
     ``p``: exact, two-sided; ``p_adjusted``: Holm's where several were compared. ``p_margin``: of the two tests against
     the margin, doubled. ``spread``: standard deviation from run to run, a share. ``further``: runs of each side that a
     verdict likely takes (80 %), None where there is one, or where nobody can tell. ``interleaved``: blocks were used.
+    ``looks``: how often it was looked at with `--until-decided`; ``p`` and the interval then hold at every look.
     """
 
     a: str
@@ -72,6 +73,7 @@ class Comparison:
     interleaved: bool
     notes: tuple[str, ...] = ()
     confidence: float = CONFIDENCE
+    looks: int | None = None
 
     def to_json(self) -> dict[str, Any]:
         """The comparison as `edgewise compare --json` has it."""
@@ -80,7 +82,7 @@ class Comparison:
             "low": self.low, "high": self.high, "confidence": self.confidence, "p": self.p,
             "p_adjusted": self.p_adjusted, "p_margin": self.p_margin, "verdict": self.verdict,
             "run_spread": self.spread, "further_runs": self.further, "interleaved": self.interleaved,
-            "notes": list(self.notes),
+            "looks": self.looks, "notes": list(self.notes),
         }  # fmt: skip
 
 
