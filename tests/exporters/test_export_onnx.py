@@ -262,7 +262,7 @@ def test_an_invalid_graph_is_refused_with_the_checkers_words(tmp_path, out):
     ("options", "said"),
     [
         ({"format": "coreml"}, "coreml"),
-        ({"scheme": "int3"}, "int3"),
+        ({"scheme": "int9"}, "int9"),
         ({"target": "tensorrt-8"}, "tensorrt-8"),
         ({"target": "ort-1.2"}, "1.8 to 1.32"),
         ({"calibration": "x.npz"}, "without a scheme"),

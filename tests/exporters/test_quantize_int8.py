@@ -57,7 +57,8 @@ def test_error_is_reported_as_figures_not_as_a_pass(source, out, calibration):
     (figures,) = result.quantization.tensors
     assert 0 < figures.relative_error < 0.1 and figures.snr_db == pytest.approx(-20 * np.log10(figures.relative_error))
     assert 0 <= figures.argmax_agreement <= 1 and figures.rows == 40
-    parity, error = result.manifest.evidence
+    parity, error, loading = result.manifest.evidence
+    assert loading["kind"] == "loading" and loading["load_s"] > 0
     assert (parity["kind"], parity["ok"]) == ("parity", True)
     assert error["kind"] == "quantization-error" and "not expected to be equal" in error["statement"]
     assert "ok" not in error and "ok" not in error["tensors"][0]

