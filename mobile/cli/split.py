@@ -86,13 +86,19 @@ def plan(ctx: click.Context, /, as_json: bool, **asked: Any) -> int:
     show_default=True,
     help="Share of samples on which the first output's arg-max must be the whole model's.",
 )
+@click.option("--triton", type=click.Path(), help="Write a model repository for a tritonserver, too.", metavar="FOLDER")
 @json_option
 @click.pass_context
-def package(ctx: click.Context, /, output: str, min_agreement: float, as_json: bool, **asked: Any) -> int:
+def package(
+    ctx: click.Context, /, output: str, min_agreement: float, triton: str | None, as_json: bool, **asked: Any
+) -> int:
     """Write the parts of the best placements, proven against the whole model.
 
     The package holds every placement that is best at some bandwidth or server load, so that the device can change
     between them. A codec that changes the answers is left out and all is planned anew.
+
+    For a tritonserver, which knows nothing of codecs, the models decode fp16, q8, q4 and q2 themselves: plan with those
+    (`--codecs`).
     """
     from dataclasses import replace
 
@@ -100,12 +106,22 @@ def package(ctx: click.Context, /, output: str, min_agreement: float, as_json: b
 
     planner = Planner(replace(_request(ctx, asked), min_agreement=min_agreement))
     written, made, evidence = planner.package(Path(output))
+    uncoded = _write_repository(Path(triton), output) if triton is not None else []
     if as_json:
         print_json({**plan_json(made), "package": package_json(written, evidence)})
     else:
         _show_plan(made)
         _show_package(written, evidence)
+    for name in uncoded:
+        click.echo(f"edgewise: warning: {name} takes its inputs uncoded from a tritonserver", err=True)
     return 0
+
+
+def _write_repository(folder: Path, package: str) -> list[str]:
+    """Models that a tritonserver takes uncoded only; the repository of the package's models stands in the folder."""
+    from offload.serve import models, triton_repository
+
+    return triton_repository.write(folder, models.load([package]))
 
 
 def _request(ctx: click.Context, asked: dict[str, Any]) -> Request:

@@ -1,8 +1,9 @@
 """The same models for a tritonserver: a model repository of ONNX files with their configurations.
 
-Triton runs the tails as they are, so it takes values as themselves: a crossing with a codec is for the built-in server.
-Each request runs alone (``max_batch_size: 0``): whether rows may be put together is not told by their shapes. Layout
-and fields: triton-inference-server/common, protobuf/model_config.proto; server, docs/user_guide/model_repository.md.
+A tritonserver knows nothing of codecs: where a placement has one, decoding is put in front of the tail as a part of the
+model (offload.package.prologue), for the codecs that can be decoded so; the others are for the built-in server. Each
+request runs alone (``max_batch_size: 0``): whether rows may be put together is not told by their shapes. Layout and
+fields: triton-inference-server/common, protobuf/model_config.proto; server, docs/user_guide/model_repository.md.
 """
 
 from __future__ import annotations
@@ -16,8 +17,9 @@ import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from device_agents.split.package import Value
+from device_agents.split.package import SERVER, Placement, Value
 from mobile.errors import EdgewiseError, ExportError, UsageError
+from offload.package.prologue import CodedInput, coded_inputs, with_decoding
 from offload.serve.messages import Refused
 from offload.serve.models import Model
 from offload.serve.server import Options
@@ -26,13 +28,15 @@ READY_S = 120.0
 STOP_S = 40.0
 
 
-def config(model: Model) -> str:
-    """The config.pbtxt of a model."""
+def config(model: Model, frames: Mapping[str, int] | None = None) -> str:
+    """The config.pbtxt of a model. ``frames``: the sizes of inputs that come as a codec's frames."""
+    sizes = frames or {}
+    inputs = [Value(v.name, "UINT8", (sizes[v.name],)) if v.name in sizes else v for v in model.inputs]
     lines = [
         f"name: {_text(model.name)}",
         'platform: "onnxruntime_onnx"',
         "max_batch_size: 0",
-        *(line for value in model.inputs for line in _value("input", value)),
+        *(line for value in inputs for line in _value("input", value)),
         *(line for value in model.outputs for line in _value("output", value)),
         f'parameters {{ key: "edgewise_package" value {{ string_value: {_text(model.package.id)} }} }}',
     ]
@@ -45,20 +49,47 @@ def write(folder: Path, models: Mapping[str, Model]) -> list[str]:
     ``folder`` is the repository afterwards; it must be new or empty. ExportError when it is not, or cannot be written;
     Refused when a part is not the file that its manifest names.
     """
+    uncoded = []
     try:
         folder.mkdir(parents=True, exist_ok=True)
         if any(folder.iterdir()):
             raise ExportError(f"{folder}: is not empty", "Name a new folder for the model repository.")
         for model in models.values():
+            try:
+                coded = coded_inputs(model.package, placement_of(model), model.part)
+            except ExportError:
+                coded = {}
+                uncoded.append(model.name)
             version = folder / model.name / "1"
             version.mkdir(parents=True)
-            shutil.copyfile(model.checked_part(), version / "model.onnx")
-            (folder / model.name / "config.pbtxt").write_text(config(model), encoding="utf-8")
+            _write_model(version / "model.onnx", model, coded)
+            sizes = {name: one.frame_bytes for name, one in coded.items()}
+            (folder / model.name / "config.pbtxt").write_text(config(model, sizes), encoding="utf-8")
     except OSError as error:
         raise ExportError(f"{error.filename or folder}: {error.strerror}") from error
     except Refused as error:
         raise ExportError(error.message) from error
-    return [model.name for model in models.values() if _coded(model)]
+    return uncoded
+
+
+def _write_model(path: Path, model: Model, coded: Mapping[str, CodedInput]) -> None:
+    if not coded:
+        shutil.copyfile(model.checked_part(), path)
+        return
+    import onnx
+
+    path.write_bytes(with_decoding(onnx.load(model.checked_part()), coded).SerializeToString(deterministic=True))
+
+
+def placement_of(model: Model) -> Placement:
+    """The placement that a model is of."""
+    package = model.package
+    return next(
+        placement
+        for placement in package.placements.values()
+        for part in placement.parts
+        if part.place == SERVER and package.model_name(placement, part) == model.name
+    )
 
 
 def run(folder: Path, options: Options, ready: Callable[[str], None]) -> int:
@@ -127,15 +158,6 @@ def _value(kind: str, value: Value) -> list[str]:
     reshape = "" if value.shape else " reshape { shape: [ ] }"  # a scalar is a vector of one for Triton
     shape = f"dims: [ {dims or '1'} ]{reshape}"
     return [f"{kind} [ {{ name: {_text(value.name)} data_type: TYPE_{value.dtype} {shape} }} ]"]
-
-
-def _coded(model: Model) -> bool:
-    return any(
-        placement.codec(name, up=True) != "raw"
-        for placement in model.package.placements.values()
-        if model.part in placement.parts
-        for name in model.part.inputs
-    )
 
 
 def _text(text: str) -> str:

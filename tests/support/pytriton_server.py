@@ -1,4 +1,6 @@
-"""A real tritonserver with the server's parts of split packages, by way of nvidia-pytriton: `SCRIPT PACKAGE...`.
+"""A real tritonserver with the server's parts of split packages, by way of nvidia-pytriton: `SCRIPT FOLDER...`.
+
+A folder is a package, or a model repository as `edgewise split package --triton` writes it.
 
 It runs in an environment of its own (`make pytriton`), of which pytriton, onnxruntime and numpy 1 are all. The wheel's
 tritonserver has the Python backend alone, so the parts run in onnxruntime here, and not in Triton's own ONNX backend.
@@ -11,6 +13,7 @@ from __future__ import annotations
 import json
 import socket
 import sys
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -20,7 +23,7 @@ from pytriton.triton import Triton, TritonConfig
 
 from device_agents.split.codecs import decode
 from device_agents.split.frames import DTYPES, NUMPY_NAMES
-from device_agents.split.package import SERVER, Package, Part, Placement, Value, read
+from device_agents.split.package import MANIFEST, SERVER, Package, Part, Placement, Value, read
 
 
 def free_port() -> int:
@@ -57,6 +60,28 @@ def bind(triton: Triton, package: Package, placement: Placement, part: Part) -> 
     )
 
 
+def bind_model(triton: Triton, path: Path) -> None:
+    """A model of a repository, as its ONNX file describes itself."""
+    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    kinds = {"tensor(float)": np.float32, "tensor(float16)": np.float16, "tensor(uint8)": np.uint8}
+    names = [value.name for value in session.get_outputs()]
+
+    def shaped(value: Any) -> Tensor:
+        dims = tuple(dim if isinstance(dim, int) else -1 for dim in value.shape)
+        return Tensor(name=value.name, dtype=kinds[value.type], shape=dims)
+
+    def infer(requests: list[Any]) -> list[dict[str, Any]]:
+        return [dict(zip(names, session.run(names, dict(request.data)), strict=True)) for request in requests]
+
+    triton.bind(
+        model_name=path.parents[1].name,
+        infer_func=infer,
+        inputs=[shaped(value) for value in session.get_inputs()],
+        outputs=[shaped(value) for value in session.get_outputs()],
+        config=ModelConfig(batching=False),
+    )
+
+
 def main() -> None:
     """Serves until it is told to end."""
     ports = {"http": free_port(), "grpc": free_port()}
@@ -68,7 +93,10 @@ def main() -> None:
         log_verbose=0,
     )
     with Triton(config=config) as triton:
-        for package in map(read, sys.argv[1:]):
+        for folder in map(Path, sys.argv[1:]):
+            for path in sorted(folder.glob("*/1/model.onnx")):
+                bind_model(triton, path)
+        for package in (read(folder) for folder in sys.argv[1:] if (Path(folder) / MANIFEST).is_file()):
             for placement in package.placements.values():
                 for part in placement.parts:
                     if part.place == SERVER:

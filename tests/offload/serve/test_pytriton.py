@@ -7,6 +7,7 @@ backend only, so what is tested is the protocol and the client, not Triton's ONN
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -17,7 +18,9 @@ from device_agents.split.decide import Policy
 from device_agents.split.package import Package
 from device_agents.split.wire import Endpoint, Wire, WireError, array_of, plain
 from exporters.runtime import Session
+from offload.serve import models, triton_repository
 from tests.support.pytriton import PYTHON, tritonserver
+from tests.support.serving import serving
 from tests.support.split_packages import EXAMPLE, images, package
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(200)]
@@ -38,11 +41,25 @@ def coded(tmp_path_factory: pytest.TempPathFactory) -> Package:
 
 
 @pytest.fixture(scope="module")
-def ports(made: Package, coded: Package, tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, int]]:
-    """A tritonserver with both."""
+def bare(tmp_path_factory: pytest.TempPathFactory) -> Package:
+    """The same with a codec that a model can decode."""
+    from offload.package.write import write
+    from tests.support.split_packages import placements, source
+
+    found = replace(source(), name="bare.onnx")
+    return write(tmp_path_factory.mktemp("bare") / "bare.split", found, placements(found, "q8"))
+
+
+@pytest.fixture(scope="module")
+def ports(
+    made: Package, coded: Package, bare: Package, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[dict[str, int]]:
+    """A tritonserver with all three, the last one from its model repository."""
     if not PYTHON.is_file():
         pytest.skip(f"no environment with nvidia-pytriton at {PYTHON}: `make pytriton` makes it")
-    with tritonserver(made.path, coded.path, log=tmp_path_factory.mktemp("triton") / "log") as found:
+    folder = tmp_path_factory.mktemp("triton")
+    assert triton_repository.write(folder / "models", models.load([bare.path])) == []
+    with tritonserver(made.path, coded.path, folder / "models", log=folder / "log") as found:
         yield found
 
 
@@ -78,6 +95,16 @@ def test_coded_frames_reach_a_python_backend_that_decodes_them(coded: Package, p
     for result, expected in zip(results, whole(6), strict=True):
         found = result.outputs[coded.outputs[0].name]
         np.testing.assert_allclose(found, expected, atol=0.2 * np.abs(expected).max())
+
+
+def test_the_models_of_a_repository_decode_the_frames_themselves(bare: Package, ports: dict[str, int]) -> None:
+    with serving(bare.path) as served:
+        own = frames_of(bare, {"http": served.address[1]}, "p1", 4)
+    results = frames_of(bare, ports, "p1", 4)
+    for result, expected in zip(results, own, strict=True):
+        assert (result.fallback, result.bytes_up) == (None, expected.bytes_up)
+        name = bare.outputs[0].name
+        np.testing.assert_allclose(result.outputs[name], expected.outputs[name], rtol=1e-4, atol=1e-5)
 
 
 def test_the_wire_understands_what_a_tritonserver_refuses(made: Package, ports: dict[str, int]) -> None:
