@@ -25,6 +25,9 @@ import platformdirs
 import pytest
 
 LIST = Path(__file__).resolve().parents[1] / "data/real_models.csv"
+# Read once, since the tests' fixtures clear the environment and move the user's folders.
+_GIVEN = os.environ.get("EDGEWISE_MODELS")
+_CACHE = platformdirs.user_cache_dir("edgewise", appauthor=False)
 _PLATFORM = "manylinux_2_28_x86_64"  # magika's wheel has one; the model in it is the same everywhere
 
 
@@ -58,8 +61,7 @@ class Unavailable(Exception):
 
 def folder() -> Path:
     """Where the files are kept."""
-    given = os.environ.get("EDGEWISE_MODELS")
-    return Path(given) if given else Path(platformdirs.user_cache_dir("edgewise", appauthor=False)) / "models"
+    return Path(_GIVEN) if _GIVEN else Path(_CACHE) / "models"
 
 
 def path_of(name: str) -> Path:
