@@ -54,15 +54,16 @@ def verdict(one: Comparison) -> str:
 
 def _group_cells(group: dict[str, Any], what: Metric) -> list[str]:
     values = [run["value"] for run in group["runs"]]
-    span = f"{_value(min(values), what)} to {_value(max(values), what)}" if values else "-"
-    return [group["name"], str(len(values)), str(len(group["left_out"])), _value(group["median"], what), span]
+    span = f"{pretty(min(values), what)} to {pretty(max(values), what)}" if values else "-"
+    return [group["name"], str(len(values)), str(len(group["left_out"])), pretty(group["median"], what), span]
 
 
-def _value(value: float | None, what: Metric) -> str:
+def pretty(value: float | None, what: Metric) -> str:
+    """A figure of a metric for people."""
     from mobile.reports import units
 
-    pretty = {"s": units.pretty_seconds, "J": units.pretty_joules, "B": units.pretty_bytes}
-    return pretty[what.unit](value)
+    forms = {"s": units.pretty_seconds, "J": units.pretty_joules, "B": units.pretty_bytes}
+    return forms[what.unit](value)
 
 
 def _ratio(value: float | None) -> str:

@@ -33,6 +33,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "runs": ("mobile.cli.runs", "The stored runs, newest first."),
     "report": ("mobile.cli.report", "Figures of stored runs, as a table or as data."),
     "compare": ("mobile.cli.compare", "Which of stored runs are faster, and whether that can be told."),
+    "history": ("mobile.cli.history", "A model's runs on a device over time, and where they changed."),
     "split": ("mobile.cli.split", "Place a model's layers on a device and a server, and run it split."),
     "policy": ("mobile.cli.policy", "Check a policy of split runs, and simulate it on bandwidth traces."),
     "completion": ("mobile.cli.completion", "Print the shell's completion script."),
