@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections import Counter
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from exporters.inspection.compatibility import compatibility
 from exporters.inspection.graph import Graph, uncounted
 from exporters.inspection.memory import predict
 from exporters.inspection.report import Inspection, Macs, Shared
+from exporters.lowering import METADATA
 from mobile.errors import UsageError
 from mobile.formats import ModelIndex, TensorBytes, index
 from mobile.formats.read import opened
@@ -34,11 +37,13 @@ def inspect_model(path: str | Path, *, batch: int = 1, dims: Mapping[str, int] |
     widths = _packed_widths(path, found)
     by_bits, parameters = _weights(found, widths)
     weight_bytes = sum(by_bits.values())
+    loaded, resident_bytes = _loaded(graph, weight_bytes) if METADATA in found.metadata else (graph, weight_bytes)
     macs = _macs(graph)
     return Inspection(
         index=found, parameters=parameters, weight_bytes=weight_bytes, weight_bytes_by_bits=by_bits, macs_detail=macs,
-        memory=predict(graph, weight_bytes, found.format),
-        compatibility=compatibility(found, {bits for bits, _ in widths.values()}), shared=_shared(graph, found),
+        memory=predict(loaded, resident_bytes, found.format),
+        compatibility=compatibility(found, _kernel_widths(path, found)), shared=_shared(graph, found),
+        memory_access_bytes=_memory_access(graph),
         batch=batch, dims=dims, notes=tuple(notes),
     )  # fmt: skip
 
@@ -69,19 +74,53 @@ def _complete(graph: Graph) -> bool:
 
 def _packed_widths(path: Path, found: ModelIndex) -> dict[str, tuple[int, int]]:
     """Weights that hold several values a byte though their dtype says uint8: name -> (bits, number of values)."""
+    stated = _stated_widths(found)
     if "com.microsoft.MatMulNBits" not in found.operators:
-        return {}
+        return stated
     import onnx
 
     from exporters.inspection.skeleton import skeleton
 
     with opened(path) as (buffer, size):
         model = onnx.ModelProto.FromString(skeleton(buffer, size))
-    widths = {}
+    widths = dict(stated)
     for node in model.graph.node:
         if node.op_type == "MatMulNBits" and len(node.input) > 1:
             sizes = {attribute.name: attribute.i for attribute in node.attribute}
             widths[node.input[1]] = (sizes.get("bits", 4), sizes.get("K", 0) * sizes.get("N", 0))
+    stored = {tensor.name for tensor in found.tensors}
+    return {name: width for name, width in widths.items() if name in stored}
+
+
+def _kernel_widths(path: Path, found: ModelIndex) -> set[int]:
+    """The widths of the model's MatMulNBits, whatever their weights are stored as."""
+    if "com.microsoft.MatMulNBits" not in found.operators:
+        return set()
+    import onnx
+
+    from exporters.inspection.skeleton import skeleton
+
+    with opened(path) as (buffer, size):
+        model = onnx.ModelProto.FromString(skeleton(buffer, size))
+    nodes = [node for node in model.graph.node if node.op_type == "MatMulNBits"]
+    return {next((attribute.i for attribute in node.attribute if attribute.name == "bits"), 4) for node in nodes}
+
+
+def _stated_widths(found: ModelIndex) -> dict[str, tuple[int, int]]:
+    """What the exporter wrote about packed weights, as far as the bytes agree with it."""
+    try:
+        stated = json.loads(found.metadata.get(METADATA, "{}"))
+    except ValueError:
+        return {}
+    widths = {}
+    for tensor in found.tensors:
+        entry = stated.get(tensor.name) if isinstance(stated, dict) else None
+        if not (isinstance(entry, list) and len(entry) == 2 and all(isinstance(n, (int, float)) for n in entry)):
+            continue
+        bits, values = int(entry[0]), int(entry[1])
+        rows = tensor.shape[0] if tensor.shape else 1
+        if 0 < bits <= 8 and 0 <= tensor.length - -(-values * bits // 8) <= rows:
+            widths[tensor.name] = (bits, values)
     return widths
 
 
@@ -107,6 +146,41 @@ def _weights(found: ModelIndex, widths: Mapping[str, tuple[int, int]]) -> tuple[
         if tensor.dtype not in _NO_PARAMETERS:
             parameters += values
     return dict(sorted(by_bits.items(), reverse=True)), parameters
+
+
+def _loaded(graph: Graph, weight_bytes: int) -> tuple[Graph, int]:
+    """The graph as it is after loading, packed weights decoded, and the bytes of its constants then."""
+    constant, steps = set(graph.constants), []
+    for step in graph.steps:
+        if step.inputs and all(name in constant for name in step.inputs if name):
+            constant.update(step.outputs)
+        else:
+            steps.append(step)
+    read = {name for step in steps for name in step.inputs if name in constant}
+    sizes = [graph.bytes(name) for name in read]
+    if any(size is None for size in sizes):
+        return graph, weight_bytes
+    return replace(graph, steps=steps, constants=constant), sum(size or 0 for size in sizes)
+
+
+def _memory_access(graph: Graph) -> int | None:
+    """Bytes that one inference reads and writes: every step's inputs and outputs, what is constant only where used.
+
+    Steps on constants alone are folded when the model is loaded and do not count. None where a size is unknown.
+    Source of the measure: Ma et al., "ShuffleNet V2", ECCV 2018, section 2 (memory access cost).
+    """
+    constant, total = set(graph.constants), 0
+    for step in graph.steps:
+        names = [name for name in step.inputs if name]
+        if names and all(name in constant for name in names):
+            constant.update(step.outputs)
+            continue
+        for name in (*names, *(name for name in step.outputs if name)):
+            size = graph.bytes(name)
+            if size is None:
+                return None
+            total += size
+    return total
 
 
 def _macs(graph: Graph) -> Macs:

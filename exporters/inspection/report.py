@@ -50,7 +50,8 @@ class Shared:
 class Inspection:
     """What is in a model. ``weight_bytes_by_bits`` maps a value's width to bytes; ``parameters`` counts values.
 
-    ``macs`` and ``memory`` are for ``batch`` items and the ``dims`` given; ``memory`` is predicted, not measured.
+    ``macs``, ``memory`` and ``memory_access_bytes`` (what an inference reads and writes, None: unknown) are for
+    ``batch`` items and the ``dims`` given; ``memory`` is predicted, not measured.
     """
 
     index: ModelIndex
@@ -64,6 +65,7 @@ class Inspection:
     batch: int
     dims: dict[str, int]
     notes: tuple[str, ...]
+    memory_access_bytes: int | None = None
 
     @property
     def macs(self) -> int | None:
@@ -87,6 +89,7 @@ class Inspection:
             "macs_by_operator": self.macs_detail.by_operator,
             "macs_not_counted": list(self.macs_detail.not_counted),
             "memory_predicted": self.memory.to_json(),
+            "memory_access_bytes": self.memory_access_bytes,
             "runs_on": self.compatibility.to_json(),
             "shared": asdict(self.shared),
             "batch": self.batch,
@@ -97,7 +100,7 @@ class Inspection:
 
     def tables(self) -> list[Table]:
         """(title, column headings, rows) of each table a user reads."""
-        return [self._summary(), self._ends(), self._weights(), self._operators()]
+        return [self._summary(), self._ends(), self._weights(), self._operators(), self._targets()]
 
     def _summary(self) -> Table:
         found = self.index
@@ -114,6 +117,7 @@ class Inspection:
             ["SHA-256", found.sha256],
             ["parameters", f"{self.parameters:,}"],
             ["multiply-accumulates", f"{macs} (batch {self.batch})"],
+            ["memory access", "unknown" if self.memory_access_bytes is None else f"{self.memory_access_bytes:,} bytes"],
             ["peak memory, predicted", f"{peak:,} bytes" if peak is not None else f"unknown: {self.memory.why}"],
             ["oldest runtime", f"{self.compatibility.runtime or 'unknown'} ({self.compatibility.why})"],
         ]
@@ -123,6 +127,11 @@ class Inspection:
         rows += [["external file", name] for name in found.external_files]
         rows += [["note", note] for note in (*self.compatibility.notes, *self.notes)]
         return found.path.name, ["", ""], rows
+
+    def _targets(self) -> Table:
+        words = {True: "yes", False: "no", None: "perhaps"}
+        rows = [[verdict.target, words[verdict.runs], verdict.why] for verdict in self.compatibility.targets]
+        return "Runs on", ["runtime", "", "why"], rows
 
     def _ends(self) -> Table:
         rows = [["input", *_row(value)] for value in self.index.inputs]
