@@ -79,6 +79,10 @@ class Net:
         self.graph.inputs.append(place)
         return place
 
+    def tensor(self, name: str, shape: tuple[int, ...], dtype: str = "float32") -> int:
+        """A computed tensor, such as an operator's second output."""
+        return self._tensor(Tensor(name, shape, dtype))
+
     def _tensor(self, tensor: Tensor) -> int:
         self.graph.tensors.append(tensor)
         return len(self.graph.tensors) - 1
