@@ -16,7 +16,7 @@ _INTEGERS = (ir.DataType.INT64, ir.DataType.INT32, ir.DataType.BOOL)
 
 
 def sizes(value: ir.Value | None) -> list[Entry] | None:
-    """The inferred shape of a value: sizes, names of free dimensions, None where nothing is known. None: rank unknown."""
+    """A value's inferred shape: sizes, names of free dimensions, None where nothing is known. None: rank unknown."""
     if value is None or value.shape is None:
         return None
     return [size if isinstance(size, int) else size.value for size in value.shape]
@@ -174,10 +174,10 @@ def _slice(known: Contents, node: ir.Node) -> Found:
         return None
     start, end = bounds[0], bounds[1]
     step = bounds[3] if len(bounds) > 3 else [1]
-    numbers = [part[0] if part and len(part) == 1 else None for part in (start, end, step)]
-    if not all(isinstance(number, int) for number in numbers):
+    first, last, stride = (part[0] if part and len(part) == 1 else None for part in (start, end, step))
+    if not isinstance(first, int) or not isinstance(last, int) or not isinstance(stride, int) or not stride:
         return None
-    return entries[slice(*numbers)], False
+    return entries[first:last:stride], False
 
 
 def _concat(known: Contents, node: ir.Node) -> Found:

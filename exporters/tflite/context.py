@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from exporters.tflite.contents import Contents, Entry, sizes
 from exporters.tflite.fold import constant as constant_of
+from exporters.tflite.ir import Graph
 from exporters.tflite.layout import FREE, Builder, Value, constant
 from exporters.tflite.prims import runtime, scalar
 
@@ -49,6 +50,9 @@ class Context:
         self.contents = Contents(graph)
         self.opset = opset
         self.values: dict[ir.Value, Value] = {}
+        self.problems: list[tuple[ir.Node, str]] = []  # what cannot be converted, of all graphs
+        self.graphs: list[Graph] = []  # branches, beside the main graph
+        self.branch: Callable[[Context, ir.Graph, Sequence[ir.Value]], Context] | None = None
 
     def has(self, node: ir.Node, index: int) -> bool:
         """Whether the optional input is given."""

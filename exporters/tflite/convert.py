@@ -37,22 +37,44 @@ def convert(
     source = prepare(model, dims or {})
     fuse(source)
     context = Context(source.graph, source.opset_imports.get("", 0))
+    context.branch = _branch
     _inputs(context, source.graph, sample or {})
-    problems: list[tuple[ir.Node, str]] = []
-    for node in source.graph:
+    _nodes(context, source.graph)
+    if context.problems:
+        raise _refusal(context.problems)
+    _outputs(context, source.graph)
+    program = Program(graphs=[context.build.graph, *context.graphs])
+    program.input_names = [value.name or "" for value in source.graph.inputs]
+    program.output_names = [value.name or "" for value in source.graph.outputs]
+    for graph in program.graphs:
+        clean(graph)
+    return program
+
+
+def _nodes(context: Context, graph: ir.Graph) -> None:
+    """Every node; what cannot be converted is noted, and the rest looked at too."""
+    for node in graph:
         try:
             _node(context, node)
         except Unsupported as reason:
-            problems.append((node, str(reason)))
+            context.problems.append((node, str(reason)))
             _stand_in(context, node)
-    if problems:
-        raise _refusal(problems)
-    _outputs(context, source.graph)
-    program = Program(graphs=[context.build.graph])
-    program.input_names = [value.name or "" for value in source.graph.inputs]
-    program.output_names = [value.name or "" for value in source.graph.outputs]
-    clean(program.main)
-    return program
+
+
+def _branch(outer: Context, graph: ir.Graph, captured: Sequence[ir.Value]) -> Context:
+    """The conversion of an If's branch, whose inputs are the outer graph's values that it reads."""
+    context = Context(graph, outer.opset)
+    context.graphs, context.problems, context.branch = outer.graphs, outer.problems, outer.branch
+    for value in captured:
+        held = outer.values[value]
+        kind = outer.build.dtype_of(held.tensor)
+        tensor = context.build.tensor(value.name or "", held.dims, kind)
+        context.build.graph.inputs.append(tensor)
+        context.values[value] = context.build.value(tensor, dtype=held.dtype)
+    _nodes(context, graph)
+    if not context.problems:
+        _outputs(context, graph)
+    return context
 
 
 def _inputs(context: Context, graph: ir.Graph, sample: Mapping[str, Sequence[int]]) -> None:
@@ -96,13 +118,13 @@ def _refined(context: Context, output: ir.Value, value: Value) -> Value:
     if entries is None or value.is_const:
         return value
     if len(entries) != value.rank:
-        raise AssertionError(f"{output.name}: converted to rank {value.rank}, inferred {len(entries)}")
+        raise Unsupported(f"it makes {list(value.dims)} where shape inference says {entries}")
     dims = list(value.dims)
     for axis, entry in enumerate(entries):
         if isinstance(entry, int) and dims[axis] == FREE:
             dims[axis] = entry
         elif isinstance(entry, int) and dims[axis] != entry:
-            raise AssertionError(f"{output.name}: converted to {value.dims}, inferred {entries}")
+            raise Unsupported(f"it makes {list(value.dims)} where shape inference says {entries}")
     tensor = context.build.graph.tensors[value.tensor]
     physical = tuple(dims[axis] for axis in value.perm)
     if value.tensor not in context.build.graph.inputs:
@@ -141,7 +163,7 @@ def _outputs(context: Context, graph: ir.Graph) -> None:
         if value is None and array is not None:
             value = constant(array)
         if value is None:
-            raise ExportError(f"output {output.name!r} was not made by any operator", "Check the model first.")
+            raise ExportError(f"output {output.name!r} is made by no operator", "Check the model first.")
         build.scope = output.name or "output"
         tensor = build.place(value, identity(value.rank))
         if tensor in taken or build.graph.tensors[tensor].data is not None:

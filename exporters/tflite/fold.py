@@ -24,18 +24,21 @@ def constant(value: ir.Value | None) -> NDArray[Any] | None:
 
 def make_constant(graph: ir.Graph, value: ir.Value, array: NDArray[Any]) -> None:
     """Replaces a computed value by an initializer of the same name."""
-    fresh = ir.Value(name=f"{value.name}/folded", const_value=ir.tensor(array, name=f"{value.name}/folded"))
+    name = f"{value.name}/folded"
+    while name in graph.initializers:
+        name += "_"
+    fresh = ir.Value(name=name, const_value=ir.tensor(array, name=name))
     fresh.shape = ir.Shape(array.shape)
     fresh.type = ir.TensorType(ir.DataType.from_numpy(array.dtype))
     graph.register_initializer(fresh)
     value.replace_all_uses_with(fresh, replace_graph_outputs=True)
 
 
-def fold_constants(model: ir.Model) -> bool:
+def fold_constants(model: ir.Model, graph: ir.Graph) -> bool:
     """Whether something was folded: nodes whose inputs are all constant, also whole chains of them."""
     fixed: set[ir.Value] = set()
     chain: list[ir.Node] = []
-    for node in model.graph:
+    for node in graph:
         given = [value for value in node.inputs if value is not None]
         foldable = node.op_type not in _RANDOM and not _has_graphs(node)
         if foldable and all(value in fixed or constant(value) is not None for value in given):
@@ -45,9 +48,9 @@ def fold_constants(model: ir.Model) -> bool:
     if not wanted:
         return False
     for value, array in zip(wanted, _evaluate(model, chain, wanted), strict=True):
-        make_constant(model.graph, value, array)
+        make_constant(graph, value, array)
     for node in reversed(chain):
-        model.graph.remove(node, safe=False)
+        graph.remove(node, safe=False)
     return True
 
 
@@ -100,17 +103,17 @@ def _evaluate(model: ir.Model, chain: list[ir.Node], wanted: list[ir.Value]) -> 
 _FED = {"float32", "float64", "float16", "int64", "int32", "int8", "uint8", "bool"}
 
 
-def fold_ifs(model: ir.Model) -> bool:
+def fold_ifs(graph: ir.Graph) -> bool:
     """Whether an If whose condition is constant was replaced by the branch that it takes."""
     changed = False
-    for node in list(model.graph):
+    for node in list(graph):
         if node.op_type != "If":
             continue
         condition = constant(node.inputs[0])
         if condition is None:
             continue
         taken = node.attributes["then_branch" if bool(condition.reshape(-1)[0]) else "else_branch"]
-        _inline(model.graph, node, taken.as_graph())
+        _inline(graph, node, taken.as_graph())
         changed = True
     return changed
 

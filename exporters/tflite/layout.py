@@ -1,9 +1,9 @@
 """Tensors that know in which order their dimensions lie, so that a transposition costs nothing until it must happen.
 
 A `Value` is what ONNX means: dimensions in ONNX's order. Its tensor holds them in the order ``perm``. A convolution
-leaves its result as (0, 2, 3, 1), channels last; what works element by element keeps that; ONNX's Transpose only writes
-another ``perm``. TRANSPOSE is emitted where an operator needs another order, once per tensor and order, and as a RESHAPE
-where only dimensions of size 1 move.
+leaves its result as (0, 2, 3, 1), channels last; what works element by element keeps that; ONNX's Transpose only
+writes another ``perm``. TRANSPOSE is emitted where an operator needs another order, once per tensor and order, and as
+a RESHAPE where only dimensions of size 1 move.
 """
 
 from __future__ import annotations
@@ -57,10 +57,10 @@ class Value:
         return replace(self, dims=dims, perm=tuple(place[old] for old in self.perm))
 
 
-def constant(array: NDArray[Any], dtype: str | None = None) -> Value:
+def constant(array: NDArray[Any] | np.generic, dtype: str | None = None) -> Value:
     """A constant value."""
-    array = np.asarray(array)
-    return Value(tuple(array.shape), dtype or array.dtype.name, tuple(range(array.ndim)), data=array)
+    data = np.asarray(array)
+    return Value(tuple(data.shape), dtype or data.dtype.name, tuple(range(data.ndim)), data=data)
 
 
 def identity(rank: int) -> Perm:
@@ -112,7 +112,7 @@ class Builder:
         self.graph.operators.append(Operator(op, list(inputs), made, dict(options or {})))
         return made
 
-    def const(self, array: NDArray[Any] | Sequence[int] | int | float, dtype: str | None = None) -> int:
+    def const(self, array: NDArray[Any] | np.generic | Sequence[int] | int | float, dtype: str | None = None) -> int:
         """The tensor of a constant, one for equal ones."""
         data = np.ascontiguousarray(np.asarray(array, dtype=dtype)).reshape(np.shape(array))
         key = (data.shape, data.dtype.name, data.tobytes())

@@ -13,11 +13,12 @@ from exporters.tflite.fold import constant
 
 def fuse(model: ir.Model) -> None:
     """Replaces the groups by single nodes, which the conversions know."""
-    for node in list(model.graph):
-        if node.op_type == "Erf":
-            _gelu(model.graph, node)
-        elif node.op_type == "HardSigmoid":
-            _hard_swish(model.graph, node)
+    for graph in model.graphs():
+        for node in list(graph):
+            if node.op_type == "Erf":
+                _gelu(graph, node)
+            elif node.op_type == "HardSigmoid":
+                _hard_swish(graph, node)
     remove_dead(model)
 
 

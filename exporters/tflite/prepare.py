@@ -10,7 +10,7 @@ import onnx_ir as ir
 
 from exporters.passes import eliminate_identities, infer_shapes, remove_dead, sort_topologically, weights_are_no_inputs
 from exporters.runtime import quiet
-from exporters.tflite.contents import Contents
+from exporters.tflite.contents import Contents, sizes
 from exporters.tflite.fold import constant, fold_constants, fold_ifs, make_constant
 
 _ROUNDS = 12  # folding makes shapes known, which lets more be folded
@@ -33,9 +33,13 @@ def prepare(model: ir.Model, dims: Mapping[str, int]) -> ir.Model:
     for _ in range(_ROUNDS):
         with quiet("onnx_ir"):
             infer_shapes(model)
-        changed = fold_constants(model)
-        changed |= _fold_contents(model)
-        changed |= fold_ifs(model)
+        changed = False
+        for graph in list(model.graphs()):
+            changed |= fold_constants(model, graph)
+            changed |= _fold_contents(graph)
+            changed |= fold_ifs(graph)
+            for node in graph:
+                changed |= _write_out_ceiling(node)
         if not changed:
             break
     remove_dead(model)
@@ -66,11 +70,11 @@ def pin(model: ir.Model, dims: Mapping[str, int]) -> None:
         value.shape = None
 
 
-def _fold_contents(model: ir.Model) -> bool:
-    """Whether an integer vector of which every entry became known was made a constant, or a shape became better known."""
-    known = Contents(model.graph)
+def _fold_contents(graph: ir.Graph) -> bool:
+    """Whether an integer vector of which every entry became known was made a constant, or a shape better known."""
+    known = Contents(graph)
     changed = False
-    for node in list(model.graph):
+    for node in list(graph):
         for output in node.outputs:
             entries = known.get(output)
             if entries is None or constant(output) is not None or output.is_graph_output():
@@ -78,7 +82,46 @@ def _fold_contents(model: ir.Model) -> bool:
             if all(isinstance(entry, int) for entry in entries):
                 dtype = output.dtype.numpy() if output.dtype is not None else np.dtype(np.int64)
                 array = np.array(entries, dtype)
-                make_constant(model.graph, output, array.reshape(()) if known.is_scalar(output) else array)
+                make_constant(graph, output, array.reshape(()) if known.is_scalar(output) else array)
                 changed = True
         changed |= known.refine(node)
     return changed
+
+
+def _write_out_ceiling(node: ir.Node) -> bool:
+    """Whether a pool's ceil_mode was turned into paddings at the end, which give the same result.
+
+    onnx's shape inference before opset 22 counts windows that start beyond the padded image; onnxruntime and opset 22
+    do not.
+    """
+    known = sizes(node.inputs[0]) if node.op_type in ("MaxPool", "AveragePool") else None
+    named = {name: attribute.value for name, attribute in node.attributes.items()}
+    counted = named.get("count_include_pad", 0) and any(named.get("pads", []))
+    if known is None or not named.get("ceil_mode", 0) or counted or named.get("auto_pad", "NOTSET") != "NOTSET":
+        return False
+    image = [size for size in known[2:] if isinstance(size, int)]
+    kernel = named["kernel_shape"]
+    if len(image) != len(kernel):
+        return False
+    rank = len(kernel)
+    steps, spread = named.get("strides") or [1] * rank, named.get("dilations") or [1] * rank
+    pads = list(named.get("pads") or [0] * 2 * rank)
+    for axis, size in enumerate(image):
+        pads[rank + axis] += overhang(size, (kernel[axis] - 1) * spread[axis] + 1, steps[axis],
+                                      (pads[axis], pads[rank + axis]))  # fmt: skip
+    node.attributes["pads"] = ir.AttrInt64s("pads", pads)
+    node.attributes["ceil_mode"] = ir.AttrInt64("ceil_mode", 0)
+    return True
+
+
+def overhang(size: int, span: int, stride: int, pads: tuple[int, int]) -> int:
+    """How far ceil_mode's last window reaches beyond the padded image.
+
+    A window that would start beyond the image and its first padding is not counted (onnxruntime,
+    PoolAttributes::ComputeSizePadDilations).
+    """
+    padded = size + pads[0] + pads[1]
+    out = -(-(padded - span) // stride) + 1
+    if (out - 1) * stride >= size + pads[0]:
+        out -= 1
+    return max((out - 1) * stride + span - padded, 0)

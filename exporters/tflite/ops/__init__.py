@@ -2,6 +2,7 @@
 
 from exporters.tflite.ops import (
     arithmetic,
+    branching,
     convolution,
     indexing,
     logic,
@@ -15,6 +16,6 @@ from exporters.tflite.ops import (
 )
 
 __all__ = [
-    "arithmetic", "convolution", "indexing", "logic", "matrix", "normalization", "pooling", "recurrent", "reduction",
-    "resizing", "shapes",
+    "arithmetic", "branching", "convolution", "indexing", "logic", "matrix", "normalization", "pooling", "recurrent",
+    "reduction", "resizing", "shapes",
 ]  # fmt: skip

@@ -220,7 +220,11 @@ def gelu(context: Context, node: ir.Node) -> Value:
 @lowers("Softplus")
 def softplus(context: Context, node: ir.Node) -> Value:
     """max(x, 0) + log(1 + exp(-|x|)), which does not overflow."""
-    build, value = context.build, _float(context.input(node, 0), "Softplus")
+    return _softplus(context, _float(context.input(node, 0), "Softplus"))
+
+
+def _softplus(context: Context, value: Value) -> Value:
+    build = context.build
     small = unary(build, "EXP", unary(build, "NEG", unary(build, "ABS", value)))
     logarithm = unary(build, "LOG", binary(build, "ADD", small, scalar(1, "float32")))
     return binary(build, "ADD", unary(build, "RELU", value), logarithm)
@@ -231,7 +235,7 @@ def gated(context: Context, node: ir.Node) -> Value:
     """x * tanh(softplus(x)), or x * sigmoid(alpha * x)."""
     build, value = context.build, context.input(node, 0)
     if node.op_type == "Mish":
-        return binary(build, "MUL", value, unary(build, "TANH", softplus(context, node)))
+        return binary(build, "MUL", value, unary(build, "TANH", _softplus(context, value)))
     alpha = context.attr(node, "alpha", 1.0)
     inner = value if alpha == 1 else binary(build, "MUL", value, scalar(alpha, "float32"))
     return binary(build, "MUL", value, unary(build, "LOGISTIC", inner))
@@ -252,7 +256,7 @@ def thresholded_relu(context: Context, node: ir.Node) -> Value:
     return elementwise(build, "SELECT_V2", [above, value, scalar(0, "float32")], typed_from=1)
 
 
-# erf(x) = x * P(x^2) / Q(x^2) for |x| <= 4 and +-1 beyond in float32: the rational approximation that Eigen and XLA use.
+# erf(x) = x * P(x^2) / Q(x^2) for |x| <= 4, and +-1 beyond in float32: the rational approximation of Eigen and XLA.
 _ERF_LIMIT = 4.0
 _ERF_P = (
     -2.72614225801306e-10, 2.77068142495902e-08, -2.10102402082508e-06, -5.69250639462346e-05, -7.34990630326855e-04,

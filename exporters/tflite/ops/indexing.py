@@ -19,7 +19,6 @@ from exporters.tflite.prims import (
     scalar,
     size_of,
     squeeze,
-    unsqueeze,
     vector,
 )
 
@@ -259,7 +258,7 @@ def gather_nd(context: Context, node: ir.Node) -> Value:
     if context.attr(node, "batch_dims", 0):
         raise Unsupported("GatherND with batch_dims")
     depth = places.dims[-1]
-    if depth == FREE or (places.data is None and not build.is_narrow(places)) and FREE in value.dims[:depth]:
+    if depth == FREE or ((places.data is None and not build.is_narrow(places)) and FREE in value.dims[:depth]):
         raise Unsupported("GatherND over free dimensions with computed indices")
     limits = vector(build, [size_of(build, value, axis) for axis in range(depth)])
     places = _wrapped(build, places, _as(limits, places.dtype))

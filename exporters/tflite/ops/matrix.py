@@ -11,7 +11,14 @@ from numpy.typing import NDArray
 from exporters.tflite.context import Context, Unsupported, lowers
 from exporters.tflite.layout import FREE, Builder, Value, identity
 from exporters.tflite.prims import (
-    NO_FUSED, along_last, binary, broadcast, runtime, scalar, squeeze, unsqueeze,
+    NO_FUSED,
+    along_last,
+    binary,
+    broadcast,
+    runtime,
+    scalar,
+    squeeze,
+    unsqueeze,
 )  # fmt: skip
 from exporters.tflite.reshaping import reshape
 

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from exporters.tflite.context import Context, Unsupported, lowers
 from exporters.tflite.layout import FREE, NHWC, Builder, Value, constant
 from exporters.tflite.ops.convolution import Window, as_image, out_size, padded, padding_mode, window
+from exporters.tflite.prepare import overhang
 from exporters.tflite.prims import NO_FUSED, binary, reduce, scalar, squeeze
 
 _LOWEST = float(np.finfo(np.float32).min)
@@ -20,9 +21,7 @@ _LOWEST = float(np.finfo(np.float32).min)
 def _overhang(context: Context, node: ir.Node, shape: Window, dims: Sequence[int]) -> tuple[int, int]:
     """Rows and columns that ceil_mode's last windows reach beyond the padded image.
 
-    A window that would start beyond the image and its first padding is not counted (onnxruntime's
-    PoolAttributes::ComputeOutputSize). Over a free dimension the most there can be is taken, which gives the same
-    positions.
+    Over a free dimension the most there can be is taken, which gives the same positions.
     """
     if not context.attr(node, "ceil_mode", 0):
         return 0, 0
@@ -34,11 +33,7 @@ def _overhang(context: Context, node: ir.Node, shape: Window, dims: Sequence[int
                 raise Unsupported("ceil_mode with padding over a free dimension")
             more.append(stride - 1)
             continue
-        padded_size = size + shape.begin[axis] + shape.end[axis]
-        out = -(-(padded_size - shape.span(axis)) // stride) + 1
-        if (out - 1) * stride >= size + shape.begin[axis]:
-            out -= 1
-        more.append(max((out - 1) * stride + shape.span(axis) - padded_size, 0))
+        more.append(overhang(size, shape.span(axis), stride, (shape.begin[axis], shape.end[axis])))
     return more[0], more[1]
 
 
@@ -96,7 +91,7 @@ def _never_negative(build: Builder, tensor: int) -> bool:
 
 @lowers("AveragePool")
 def average_pool(context: Context, node: ir.Node) -> Value:
-    """AVERAGE_POOL_2D, which leaves SAME's margin out of the count as ONNX does by default; other counts by a factor."""
+    """AVERAGE_POOL_2D, which does not count SAME's margin, as ONNX by default; other counts by a factor."""
     build = context.build
     image, shape, more = _prepared(context, node)
     if shape.dilations != (1, 1):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import onnx_ir as ir
@@ -80,7 +81,7 @@ def _entry(context: Context, node: ir.Node, wanted: Value, place: int) -> Value:
     return entry_of(context.build, wanted, place)
 
 
-def _scaled(build: Builder, value: Value, given: Sequence[float] | None) -> Target:
+def _scaled(build: Builder, value: Value, given: Sequence[float] | NDArray[Any] | None) -> Target:
     """The target of constant scales; over free dimensions they must be whole or one over a whole number."""
     if given is None or len(given) != 4 or given[0] != 1 or given[1] != 1:
         raise Unsupported("scales that are not constant or not of height and width alone")
@@ -165,11 +166,11 @@ def _places(size: int, target: int, scale: float | None, coordinates: str, round
         "floor": np.floor(place), "ceil": np.ceil(place), "round_prefer_floor": np.ceil(place - np.float32(0.5)),
         "round_prefer_ceil": np.floor(place + np.float32(0.5)),
     }[rounding]  # fmt: skip
-    return np.clip(rounded, 0, size - 1).astype(np.int64)
+    return np.asarray(np.clip(rounded, 0, size - 1), np.int64)
 
 
 def _tflite_places(size: int, target: int, half_pixel: bool) -> NDArray[np.int64]:
     """The same as TFLite's kernel computes it (GetNearestNeighbor in reference/resize_nearest_neighbor.h)."""
     step = np.float32(size) / np.float32(target)
     place = np.floor((np.arange(target, dtype=np.float32) + np.float32(0.5 if half_pixel else 0)) * step)
-    return np.clip(place, 0, size - 1).astype(np.int64)
+    return np.asarray(np.clip(place, 0, size - 1), np.int64)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-
 import numpy as np
 import onnx_ir as ir
 
@@ -157,7 +156,7 @@ def concat(context: Context, node: ir.Node) -> Value:
     """CONCATENATION, in the order of the largest part."""
     build = context.build
     values = [context.input(node, index) for index in range(len(node.inputs))]
-    values = [value for value in values if 0 not in value.dims or value.rank == 1 and len(values) == 1] or values[:1]
+    values = [value for value in values if 0 not in value.dims or (value.rank == 1 and len(values) == 1)] or values[:1]
     if len(values) == 1:
         return values[0]
     axis = context.attr(node, "axis") % values[0].rank
@@ -210,10 +209,10 @@ def expand(context: Context, node: ir.Node) -> Value:
         raise Unsupported("the rank of its result is not known")
     rank = max(value.rank, rank_of_target)
     value = unsqueeze(build, runtime(build, value), range(rank - value.rank))
-    entries: list[Entry] = [1] * (rank - rank_of_target) + (
-        list(target) if target is not None else [None] * rank_of_target
-    )
-    given = [1] * (rank - len(context.entries(node.inputs[0]))) + context.entries(node.inputs[0])
+    entries: list[Entry] = [1] * (rank - rank_of_target)
+    entries += target if target is not None else [None] * rank_of_target
+    given: list[Entry] = [1] * (rank - len(context.entries(node.inputs[0])))
+    given += context.entries(node.inputs[0])
     if all(entry == 1 or (entry is not None and entry == have) for entry, have in zip(entries, given, strict=True)):
         return value
     dims = [_grown(have, entry) for have, entry in zip(value.dims, entries, strict=True)]
@@ -344,4 +343,4 @@ def eye(context: Context, node: ir.Node) -> Value:
     if FREE in value.dims:
         raise Unsupported("EyeLike of a free shape")
     kind = ir.DataType(context.attr(node, "dtype", ir.DataType.FLOAT)).numpy()
-    return constant(np.eye(*value.dims, k=context.attr(node, "k", 0), dtype=kind))
+    return constant(np.eye(value.dims[0], value.dims[1], context.attr(node, "k", 0), dtype=kind))
