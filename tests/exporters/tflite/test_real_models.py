@@ -1,0 +1,71 @@
+"""Trained models of other people become TFLite and answer as onnxruntime does, at three shapes where they are free."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from exporters.tflite import export_tflite, flat
+from exporters.tflite.ir import Program
+from exporters.tflite.running import LiteSession
+from tests.support import real_feeds
+from tests.support.real_models import LIGHT, efficientnet_lite0, minilm, real_model
+from tests.support.tflite import OLD_PYTHON, OldRuntime
+
+pytestmark = pytest.mark.slow
+
+MODELS = [
+    "efficientnet-lite0", "minilm", "nudenet-320n", "magika", "silero-ifless", "silero-openvino-16k",
+    "silero-16k-sequence", "ppocr-v4-det", "ppocr-v4-rec", "ppocr-cls", "orientation", "ppocr-v5-det", "ppocr-v5-cls",
+    "ppocr-v6-tiny-det", "ppocr-v6-tiny-rec", "open-nsfw", "oww-embedding", "oww-melspectrogram", "oww-alexa",
+    "oww-hey-jarvis", "oww-timer", *LIGHT,
+]  # fmt: skip
+# A share of the largest magnitude: sums are taken in another order than onnxruntime's. Where onnxruntime with and without
+# its own optimisations differs by more than a third of that, thrice that difference.
+TOLERANCE = 1e-4
+
+
+def path_of(name: str) -> Path:
+    if name == "efficientnet-lite0":
+        return efficientnet_lite0()
+    return minilm() if name == "minilm" else real_model(name)
+
+
+def converted(path: Path) -> Program:
+    import onnx_ir as ir
+
+    return export_tflite(ir.load(path))
+
+
+def off(want: list[np.ndarray], have: list[np.ndarray]) -> float:
+    """The worst output's largest deviation as a share of its largest magnitude; infinite for another shape."""
+    worst = 0.0
+    for first, second in zip(want, have, strict=True):
+        if first.shape != second.shape or not (np.isfinite(first).all() and np.isfinite(second).all()):
+            return float("inf")
+        largest = float(np.abs(first).max(initial=0.0)) or 1.0
+        worst = max(worst, float(np.abs(first.astype(np.float64) - second).max(initial=0.0)) / largest)
+    return worst
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_a_real_model_answers_as_onnxruntime_does(name, tmp_path):
+    path = path_of(name)
+    program = converted(path)
+    content = flat.to_bytes(program)
+    source, lite = real_feeds.session(path), LiteSession(content, name)
+    plain = real_feeds.session(path, optimised=False)
+    inputs = source.get_inputs()
+    shapes = real_feeds.SHAPES if real_feeds.is_free(inputs) else 1
+    for which in range(shapes):
+        feeds = real_feeds.feeds(name, inputs, which)
+        want = source.run(None, feeds)
+        allowed = max(TOLERANCE, 3 * off(want, plain.run(None, feeds)))
+        assert off(want, lite.run(feeds)) < allowed, {key: value.shape for key, value in feeds.items()}
+    if OLD_PYTHON.is_file():
+        named = dict(
+            zip((program.main.tensors[place].name for place in program.main.inputs), feeds.values(), strict=True)
+        )
+        assert off(want, OldRuntime(OLD_PYTHON, tmp_path).run(content, named)) < allowed, "tflite-runtime 2.14"
