@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import onnx_ir as ir
 
-from exporters.passes import eliminate_identities, infer_shapes, remove_dead, sort_topologically, weights_are_no_inputs
+from exporters.passes import eliminate_identities, remove_dead, sort_topologically, weights_are_no_inputs
 from exporters.runtime import quiet
 from exporters.tflite.contents import Contents, sizes
 from exporters.tflite.fold import constant, fold_constants, fold_ifs, make_constant
@@ -31,8 +31,7 @@ def prepare(model: ir.Model, dims: Mapping[str, int]) -> ir.Model:
     eliminate_identities(model)
     pin(model, dims)
     for _ in range(_ROUNDS):
-        with quiet("onnx_ir"):
-            infer_shapes(model)
+        _infer(model)
         changed = False
         for graph in list(model.graphs()):
             changed |= fold_constants(model, graph)
@@ -61,13 +60,23 @@ def pin(model: ir.Model, dims: Mapping[str, int]) -> None:
             key = name if isinstance(name, str) else f"{value.name}:{axis}"
             sizes.append(size if isinstance(size, int) else dims.get(key, size))
         value.shape = ir.Shape(sizes)
-    if not dims:
-        return
-    for node in model.graph:
-        for output in node.outputs:
-            output.shape = None
     for value in model.graph.outputs:
-        value.shape = None
+        value.shape = None  # what is declared may be a name of its own, or another model's size
+    if dims:
+        for node in ir.traversal.RecursiveGraphIterator(model.graph):
+            for output in node.outputs:
+                output.shape = None
+
+
+def _infer(model: ir.Model) -> None:
+    """Shapes and types of everything between the inputs and the outputs; the inputs keep theirs."""
+    import onnx_ir.passes.common as common
+
+    declared = [(value, value.shape, value.type) for value in model.graph.inputs]
+    with quiet("onnx_ir"):
+        common.ShapeInferencePass(check_type=False, strict_mode=False, data_prop=True)(model)
+    for value, shape, kind in declared:
+        value.shape, value.type = shape, kind
 
 
 def _fold_contents(graph: ir.Graph) -> bool:

@@ -52,7 +52,7 @@ class LiteSession:
         try:
             self._resize(feeds)
             for name, array in feeds.items():
-                self._interpreter.set_tensor(self._places[name], np.ascontiguousarray(array))
+                self._interpreter.set_tensor(self._places[name], np.ascontiguousarray(array).reshape(np.shape(array)))
             self._interpreter.invoke()
             return [np.array(self._interpreter.get_tensor(place)) for place in self._outputs]
         except (RuntimeError, ValueError, KeyError) as error:

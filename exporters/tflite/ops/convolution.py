@@ -10,7 +10,7 @@ import onnx_ir as ir
 from numpy.typing import NDArray
 
 from exporters.tflite.context import Context, Unsupported, lowers
-from exporters.tflite.layout import FREE, NHWC, Builder, Value, constant
+from exporters.tflite.layout import FREE, NHWC, Builder, Perm, Value, constant
 from exporters.tflite.prims import NO_FUSED, arithmetic, size_of, squeeze, unsqueeze, vector
 
 
@@ -127,15 +127,27 @@ def convolution(context: Context, node: ir.Node) -> Value:
     channels = image.dims[1] if image.dims[1] != FREE else weights.shape[1] * group
     shape = window(context, node, weights.shape[2:], image.dims[4 - (weights.ndim - 2) :])
     filters = weights[:, :, None, :] if weights.ndim == 3 else weights
-    tensor = build.place(image, NHWC)
+    perm = _pointwise_order(image) if _is_pointwise(shape) else NHWC
+    tensor = build.place(image, perm)
     mode = padding_mode(shape, image.dims[2:])
     if mode is None:
         tensor, mode = padded(build, tensor, shape.begin, shape.end), "VALID"
-    dims = [build.dims_of(tensor)[0], *(out_size(image.dims[2 + axis], shape, axis) for axis in (0, 1)), len(filters)]
+    sizes = [out_size(image.dims[axis], shape, axis - 2) for axis in perm[1:3]]
+    dims = [build.dims_of(tensor)[0], *sizes, len(filters)]
     biases = bias if bias is not None else np.zeros(len(filters), np.float32)
     made = _filter(build, tensor, filters, biases, (group, channels, mode), shape, dims)
-    result = build.value(made, NHWC)
+    result = build.value(made, perm)
     return squeeze(build, result, [2]) if source.rank == 3 else result
+
+
+def _is_pointwise(shape: Window) -> bool:
+    """Whether each pixel is computed from itself alone, so that rows and columns may lie either way round."""
+    return shape.kernel == shape.strides == (1, 1) and not any(shape.begin + shape.end)
+
+
+def _pointwise_order(image: Value) -> Perm:
+    turned = (0, 3, 2, 1)
+    return turned if image.perm == turned else NHWC
 
 
 def _filter(
