@@ -120,10 +120,15 @@ class Pipeline:
         return usual_s <= QUICK_S and size <= QUICK_BYTES and not job.coding and self._engine.at_hand(job.model)
 
     def run_here(self, job: Job) -> None:
-        """Nothing; the job has been answered. Only for one that is quick, with nothing else in the server."""
-        lane = self._lanes[job.model.name]
-        lane.coming += 1
-        self._take(job, lane)
+        """Nothing; the job has been answered. Only for one that is quick, with nothing else in the server: so it needs
+        no lane.
+        """
+        try:
+            if self._prepare(job):
+                job.entered_ns = time.monotonic_ns()
+                self._run([job])
+        except Exception as error:  # noqa: BLE001 - as in the threads: one request must not end the server
+            self._finish(job, refusal(error) if isinstance(error, Refused) else _fault(error))
 
     def close(self) -> None:
         """Nothing; waits for what is running."""
