@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from device_agents.split.decide import Policy
 from device_agents.split.package import Package
 from mobile.errors import UsageError
+from offload.costs.link import certificates_of
 
 if TYPE_CHECKING:
     from mobile.inventory import Server
@@ -56,10 +57,13 @@ def _cheapest(package: Package, ids: list[str], link: Link) -> str:
 def settings(
     policy: Policy, server: Server | None, link: Link | None, deadline_s: float | None = None
 ) -> dict[str, Any]:
-    """What the agent's spec has under ``split``. The token's variable is named, its value stays where it is."""
+    """What the agent's spec has under ``split``. The token's variable is named, its value stays where it is;
+    certificates travel as text. ConfigError when their file cannot be read.
+    """
     found: dict[str, Any] = {"policy": policy.to_json()}
     if server is not None:
-        found["server"] = {"url": server.url, "token_env": server.token_env, "ca_file": server.ca_file}
+        certificates = certificates_of(server)
+        found["server"] = {"url": server.url, "token_env": server.token_env, "certificates": certificates}
     if link is not None:
         found["link"] = {"uplink_bps": link.uplink_bps, "downlink_bps": link.downlink_bps, "rtt_s": link.rtt_s}
     if deadline_s is not None:

@@ -8,7 +8,6 @@ wrong ends in a WireError; a token is in no message. Protocol: kserve/open-infer
 import http.client
 import json
 import socket
-import ssl
 import time
 from typing import TYPE_CHECKING, Any, Dict, List, NamedTuple, Optional, Sequence, Tuple, Union
 from urllib.parse import quote, urlsplit
@@ -53,11 +52,14 @@ class WireError(RuntimeError):
 
 
 class Endpoint(NamedTuple):
-    """A server. ``token``: bearer token. ``ca_file``: certificates to trust for https, None for the system's."""
+    """A server. ``token``: bearer token. ``ca_file``, ``certificates``: what to trust for https, as a file or as the
+    text of one (PEM); None of both: what the system trusts, which is nothing on a phone.
+    """
 
     url: str
     token: Optional[str] = None
     ca_file: Optional[str] = None
+    certificates: Optional[str] = None
 
 
 class WireTensor(NamedTuple):
@@ -213,28 +215,24 @@ class Wire:
         except (socket.timeout, TimeoutError) as error:
             self.close()
             raise WireError("late", "no answer from {} in time".format(self._where()), sent=started) from error
-        except ssl.SSLError as error:
-            raise WireError(
-                "unreachable", "{}: {}".format(self._where(), error.reason or "no secure connection")
-            ) from error
         except http.client.RemoteDisconnected as error:
             raise WireError("unreachable", "{} closed the connection".format(self._where()), started) from error
+        except OSError as error:
+            reason = getattr(error, "reason", None)  # that of an ssl.SSLError
+            words = "{}: {}".format(self._where(), reason or (error.strerror or str(error)).lower())
+            raise WireError("unreachable", words, started) from error
         except (http.client.HTTPException, ValueError) as error:
             self.close()
             words = "{} does not speak HTTP: {}".format(self._where(), type(error).__name__)
             raise WireError("garbage", words, started) from error
-        except OSError as error:
-            words = "{}: {}".format(self._where(), (error.strerror or str(error)).lower())
-            raise WireError("unreachable", words, started) from error
 
     def _connected(self) -> http.client.HTTPConnection:
         if self._connection is None:
             host, port = self._parts.hostname or "", self._parts.port
             left_s = self._left_s()
             if self._parts.scheme == "https":
-                context = ssl.create_default_context(cafile=self._endpoint.ca_file)
                 made: http.client.HTTPConnection = http.client.HTTPSConnection(
-                    host, port, timeout=left_s, context=context
+                    host, port, timeout=left_s, context=_trusting(self._endpoint)
                 )
             else:
                 made = http.client.HTTPConnection(host, port, timeout=left_s)
@@ -288,6 +286,15 @@ class Wire:
 
     def _where(self) -> str:
         return "{}:{}".format(self._parts.hostname, self._parts.port or {"https": 443}.get(self._parts.scheme, 80))
+
+
+def _trusting(endpoint: Endpoint) -> Any:
+    """The TLS context of a server. WireError where this Python has no TLS."""
+    try:
+        import ssl
+    except ImportError as error:
+        raise WireError("refused", "this Python has no TLS, so no https") from error
+    return ssl.create_default_context(cafile=endpoint.ca_file, cadata=endpoint.certificates)
 
 
 def _checked(url: str) -> Any:

@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from mobile.cli.output import json_option, open_inventory, plain_table, print_json
-from mobile.errors import EdgewiseError
+from mobile.errors import ConfigError, EdgewiseError
 
 if TYPE_CHECKING:
-    from mobile.inventory import Device
+    from collections.abc import Iterable
+
+    from mobile.inventory import Device, Server
     from mobile.provision.setup import SetupOptions, SetupResult
 
 STATES = {"done": "set up", "nothing-to-do": "nothing to do", "planned": "planned"}
@@ -48,17 +50,20 @@ def command(
 
     A device needs no internet, no root and no Python: what it lacks is chosen and built on this host, kept in its
     cache, and put into the device's working folder. Nothing else there is touched. A second set-up changes nothing.
+    Certificates of the inventory's servers (`ca_file`) go along.
     """
     from mobile.provision.plan import RUNTIMES
     from mobile.provision.setup import SetupOptions
 
-    devices = open_inventory(ctx).select(list(names))
+    inventory = open_inventory(ctx)
+    devices = inventory.select(list(names))
     options = SetupOptions(
         runtimes=RUNTIMES if runtime == "all" else (runtime,),
         any_will_do=runtime == "all",
         wheels=Path(wheels) if wheels else None,
         dry_run=dry_run,
         renew=upgrade,
+        certificates=_certificates(inventory.servers.values()),
     )
     outcomes = [_one(device, options) for device in devices]
     if as_json:
@@ -66,6 +71,19 @@ def command(
     else:
         _show(devices, outcomes)
     return max((outcome.exit_code for outcome in outcomes if isinstance(outcome, EdgewiseError)), default=0)
+
+
+def _certificates(servers: Iterable[Server]) -> dict[str, bytes]:
+    """The files of certificates that servers name, by the servers' names. ConfigError for one that cannot be read."""
+    found = {}
+    for server in servers:
+        if server.ca_file is not None:
+            try:
+                found[server.name] = Path(server.ca_file).read_bytes()
+            except OSError as error:
+                words = f"{server.ca_file}: {error.strerror or error}"
+                raise ConfigError(words, f"It is `ca_file` of server {server.name}.") from error
+    return found
 
 
 def _one(device: Device, options: SetupOptions) -> SetupResult | EdgewiseError:

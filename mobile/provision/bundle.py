@@ -21,7 +21,7 @@ LOADERS = {"aarch64": "ld-linux-aarch64.so.1", "x86_64": "ld-linux-x86-64.so.2"}
 SHELLS = {"linux": "/bin/sh", "android": "/system/bin/sh"}
 _PYTHON_PACKAGES = (
     *("libc6", "libgcc-s1", "libstdc++6", "zlib1g", "libexpat1", "libffi8", "libbz2-1.0", "liblzma5"),
-    *("libpython3.11-minimal", "libpython3.11-stdlib", "python3.11-minimal"),
+    *("libssl3", "libpython3.11-minimal", "libpython3.11-stdlib", "python3.11-minimal"),  # libssl3: for https
 )
 _LIBRARY_PACKAGES = ("libstdc++6", "libgcc-s1")
 _ALWAYS = (  # what wheels need, and what a program opens by name
@@ -43,7 +43,7 @@ PYTHONHOME=$root exec "$root/lib/{loader}" --argv0 "$0" --library-path "$root/li
 def python_layer(machine: str, system: str, deadline: Deadline, *, renew: bool = False) -> Layer:
     """The layer with CPython for "aarch64" or "x86_64" and a "linux" or "android" shell; ``bin/python3`` starts it."""
     _check(machine)
-    key = {"recipe": 4, "python": debian.PYTHON, "suite": debian.SUITE, "machine": machine, "system": system}
+    key = {"recipe": 5, "python": debian.PYTHON, "suite": debian.SUITE, "machine": machine, "system": system}
     return layer(
         f"python{debian.PYTHON}-{machine}-{system}",
         key,
@@ -114,7 +114,7 @@ def _copy_standard_library(source: Path, tree: Path, libraries: Mapping[str, Pat
         if not path.is_file() or _DROPPED.search(name):
             continue
         if path.suffix == ".so" and not set(elf.needed(path)) <= set(libraries):
-            continue  # _ssl, _curses, _sqlite3 and such
+            continue  # _curses, _sqlite3 and such
         copy_file(path, target / name)
 
 

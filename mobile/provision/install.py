@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import secrets
 from typing import TYPE_CHECKING
 
 from mobile.deadline import Deadline
-from mobile.errors import SetupError
+from mobile.errors import RemoteFileError, SetupError
 from mobile.provision import scripts
 from mobile.provision.layers import Layer
 from mobile.provision.runtime import FILE_NAME, FOLDER_NAME, Record
@@ -51,6 +53,17 @@ def put_layer(
 def put_record(transport: Transport, store: DeviceStore, record: Record, deadline: Deadline) -> None:
     """Nothing, once runtime.json says so; from then on every run uses it."""
     transport.put(record.to_json(), f"{store.folder(deadline)}/{FILE_NAME}", deadline=deadline)
+
+
+def put_where_it_differs(transport: Transport, content: bytes, target: str, deadline: Deadline) -> bool:
+    """Whether the device had another file there, or none; it has the content afterwards."""
+    there = io.BytesIO()
+    with contextlib.suppress(RemoteFileError):
+        transport.get(target, there, deadline=deadline)
+    if there.getvalue() == content:
+        return False
+    transport.put(content, target, deadline=deadline)
+    return True
 
 
 def check_loaded(device: str, wanted: list[str], errors: dict[str, str]) -> None:

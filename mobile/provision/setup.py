@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,7 +12,14 @@ from typing import TYPE_CHECKING, Any
 from mobile.deadline import Deadline
 from mobile.errors import SetupError
 from mobile.provision import bundle, debian, wheels
-from mobile.provision.install import check_loaded, needed_bytes, place, put_layer, put_record
+from mobile.provision.install import (
+    check_loaded,
+    needed_bytes,
+    place,
+    put_layer,
+    put_record,
+    put_where_it_differs,
+)
 from mobile.provision.layers import Layer, layer
 from mobile.provision.plan import RUNTIMES, Installed, Plan, check_fit, decide, megabytes
 from mobile.provision.probe import DeviceProbe, probe
@@ -25,19 +32,24 @@ if TYPE_CHECKING:
     from mobile.push import DeviceStore
     from mobile.transports.base import Transport
 
+CERTIFICATES = "certificates"  # a folder beside the runtime
 SETUP_LIMIT_S = 3600.0  # a bundle of 40 MB over 115 kbit/s
 Say = Callable[[str], None]
 
 
 @dataclass(frozen=True)
 class SetupOptions:
-    """What is asked for. ``runtimes``: all are wanted; with ``any_will_do`` one that exists nowhere is passed over."""
+    """What is asked for. ``runtimes``: all are wanted; with ``any_will_do`` one that exists nowhere is passed over.
+
+    ``certificates``: what to trust, as PEM, by the names of servers; a device of a bundle has no such list of its own.
+    """
 
     runtimes: tuple[str, ...] = RUNTIMES
     any_will_do: bool = True
     wheels: Path | None = None
     dry_run: bool = False
     renew: bool = False
+    certificates: Mapping[str, bytes] = field(default_factory=dict)
 
 
 @dataclass
@@ -229,6 +241,11 @@ class _Setup:
         if not unchanged:
             put_record(self._transport, self._store, record, self._deadline)
         result.state = "done" if result.sent_bytes or not unchanged else "nothing-to-do"
+        for name, content in sorted(self._options.certificates.items()):
+            target = f"{self._store.folder(self._deadline)}/{CERTIFICATES}/{name}.pem"
+            if put_where_it_differs(self._transport, content, target, self._deadline):
+                result.notes.append(f"certificates to trust of server {name}: {target}")
+                result.state, result.sent_bytes = "done", result.sent_bytes + len(content)
 
     def _send(self, result: SetupResult, plan: Plan, layers: list[Layer], *, replace: bool = False) -> None:
         interpreter = plan.python.path if plan.python is not None else None

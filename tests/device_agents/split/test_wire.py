@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import socket
 import ssl
+import sys
 import threading
 import time
 from pathlib import Path
@@ -197,9 +198,19 @@ def test_a_named_certificate_is_trusted_and_no_other(tmp_path: Path, self_signed
     given = answer([("y", np.zeros(1, np.float32))])
     with server(lambda head, body: given, context) as (url, _):
         assert infer(url, ca_file=str(certificate)).tensors["y"].shape == (1,)
+        wire = Wire(Endpoint(url, certificates=certificate.read_text()))
+        assert wire.request("POST", "/", b"", 10.0)[0]
+        wire.close()
         with pytest.raises(WireError) as caught:
             infer(url)
     assert caught.value.kind == "unreachable"
+
+
+def test_where_python_has_no_tls_the_wire_is_there_and_https_is_refused_in_words(monkeypatch: Any) -> None:
+    monkeypatch.setitem(sys.modules, "ssl", None)  # as in a CPython without OpenSSL
+    with pytest.raises(WireError, match="no TLS") as caught:
+        infer("https://127.0.0.1:9")
+    assert caught.value.kind == "refused"
 
 
 @pytest.fixture

@@ -74,6 +74,19 @@ def test_a_second_setup_changes_and_sends_nothing(board, wheels):
     assert not any(line.startswith("sending") for line in said)
 
 
+def test_certificates_to_trust_go_along_once(board, wheels):
+    run(board, wheels)
+    first, _, _ = run(board, wheels, certificates={"edge": b"PEM"})
+    assert (first.state, first.sent_bytes) == ("done", 3)
+    assert (board.root / "work/certificates/edge.pem").read_bytes() == b"PEM"
+    assert f"certificates to trust of server edge: {board.root}/work/certificates/edge.pem" in first.notes
+    again, _, _ = run(board, wheels, certificates={"edge": b"PEM"})
+    assert (again.state, again.sent_bytes) == ("nothing-to-do", 0)
+    changed, _, _ = run(board, wheels, certificates={"edge": b"other"}, dry_run=True)
+    assert (board.root / "work/certificates/edge.pem").read_bytes() == b"PEM"
+    assert changed.sent_bytes == 0
+
+
 def test_a_dry_run_puts_nothing_there(board, wheels):
     result, runtime, _ = run(board, wheels, dry_run=True)
     assert (result.state, result.kind) == ("planned", "wheels")
