@@ -206,7 +206,7 @@ def _endpoint(server: Optional[Dict[str, Any]]) -> Optional[Endpoint]:
         token = os.environ.get(str(variable))
         if token is None:
             raise AgentFailure("bad-spec", "the variable {} with the server's token is not set".format(variable))
-    return Endpoint(str(server["url"]), token, server.get("ca_file"))
+    return Endpoint(str(server["url"]), token, server.get("ca_file"), server.get("certificates"))
 
 
 def _wanted(package: packages.Package, policy: Optional[Policy]) -> List[str]:
