@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     Floats = NDArray[np.float64]
 
-LARGEST_EXACT = 240  # runs in one block: beyond, the normal distribution of the rank sum is as good
+LARGEST_EXACT = 120  # runs in one block: beyond, the normal distribution of the rank sum is as good
 _DIGITS = 12  # of a logarithm: what differs by less is a tie
 
 
