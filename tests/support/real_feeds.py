@@ -68,4 +68,16 @@ def _values(entry: Any, shape: list[int], random: np.random.Generator) -> np.nda
         return random.integers(0, 1000, shape).astype(np.int64)
     if entry.type == "tensor(int32)":
         return random.integers(0, 256, shape).astype(np.int32)
+    if len(shape) == 4 and shape[1] == 3:
+        return _page(shape, random)
     return random.normal(size=shape).astype(np.float32)
+
+
+def _page(shape: list[int], random: np.random.Generator) -> np.ndarray:
+    """Dark strokes in lines on light paper, with some noise: on noise alone, detectors answer nothing but rounding."""
+    page = np.full(shape, 2.0, np.float32)
+    for top in range(12, shape[2] - 14, 26):
+        for left in range(10, shape[3] - 14, 9):
+            height, width = random.integers(3, 14), random.integers(2, 7)
+            page[:, :, top : top + height, left : left + width] = -2.0
+    return page + random.normal(scale=0.1, size=shape).astype(np.float32)

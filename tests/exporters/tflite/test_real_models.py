@@ -22,8 +22,8 @@ MODELS = [
     "ppocr-v6-tiny-det", "ppocr-v6-tiny-rec", "open-nsfw", "oww-embedding", "oww-melspectrogram", "oww-alexa",
     "oww-hey-jarvis", "oww-timer", *LIGHT,
 ]  # fmt: skip
-# A share of the largest magnitude: sums are taken in another order than onnxruntime's. Where onnxruntime with and without
-# its own optimisations differs by more than a third of that, thrice that difference.
+# A share of the largest magnitude: sums are taken in another order than onnxruntime's. Where onnxruntime differs from
+# itself, with and without its optimisations, by more than a third of that: thrice that difference.
 TOLERANCE = 1e-4
 
 
