@@ -32,7 +32,7 @@ class AgentSpec(NamedTuple):
     load_timeout_s: float = 120.0
     hang_timeout_s: float = 60.0  # longest time without a finished invocation
     command: Dict[str, Any] = {}  # command runner: {"argv": [...], "preset": "benchmark_model" | "trtexec" | null}
-    # Runner split: {"server": {"url", "token_env"?, "certificates"?}, "policy": {...}?, "deadline_s"?, "link": {...}?}; the
+    # Runner split: {"server": {"url", "token_env"?, "certificates"?}?, "policy": {}?, "deadline_s"?, "link": {}?}; the
     # model is the package's manifest.
     split: Dict[str, Any] = {}
     env: Dict[str, str] = {}  # extra environment of the worker
