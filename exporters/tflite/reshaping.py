@@ -5,8 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-import numpy as np
-
 from exporters.tflite.contents import Entry
 from exporters.tflite.layout import FREE, Builder, Perm, Value, constant, identity
 from exporters.tflite.prims import narrow, ordered, reshape_to, runtime, squeeze, unsqueeze
@@ -30,8 +28,10 @@ def reshape(
     groups = _groups(given, target)
     perm = _regrouped(value.perm, groups)
     if perm is None:
-        value = ordered(build, value, identity(value.rank))
-        perm = identity(len(target))
+        value = ordered(build, value, _gathered(value.perm, groups))
+        perm = _regrouped(value.perm, groups)
+    if perm is None:
+        raise AssertionError("groups that lie together can be reshaped")
     dims = [size if isinstance(size, int) else FREE for size in (target[axis] for axis in perm)]
     if sum(size < 0 for size in dims) <= 1:
         return build.value(reshape_to(build, value.tensor, dims), perm, value.dtype)
@@ -84,7 +84,20 @@ def _groups(given: Sequence[Entry], target: Sequence[Entry]) -> list[Group]:
     groups: list[Group] = [([axis], [axis]) for axis in range(head)]
     groups += _middle(given, target, list(before), list(after))
     groups += [([len(given) - n], [len(target) - n]) for n in range(tail, 0, -1)]
-    return groups
+    return _with_sources(groups)
+
+
+def _with_sources(groups: list[Group]) -> list[Group]:
+    """A dimension that comes from nowhere has the size 1 and belongs to a neighbour."""
+    kept = [group for group in groups if group[0]]
+    for before, after in groups:
+        if not before and kept:
+            behind = [group for group in kept if group[1] and after and group[1][0] > after[-1]]
+            if behind:
+                behind[0][1][:0] = after
+            else:
+                kept[-1][1].extend(after)
+    return kept
 
 
 def _equal(a: Entry, b: Entry) -> bool:
@@ -130,6 +143,7 @@ def _regrouped(perm: Perm, groups: Sequence[Group]) -> Perm | None:
     return tuple(axis for _, after in sorted(placed) for axis in after)
 
 
-def transpose_vector(entries: np.ndarray, perm: Perm) -> list[int]:
-    """Per-dimension numbers in the order in which the dimensions lie."""
-    return [int(entries[axis]) for axis in perm]
+def _gathered(perm: Perm, groups: Sequence[Group]) -> Perm:
+    """The order nearest to ``perm`` in which each group lies together and in order."""
+    ranked = sorted((before for before, _ in groups), key=lambda before: min(perm.index(axis) for axis in before))
+    return tuple(axis for before in ranked for axis in before)

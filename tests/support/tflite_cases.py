@@ -485,7 +485,8 @@ def _recurrent(op: str, gates: int, directions: int, **attrs: Any) -> Case:
     name = f"{op}/{attrs.get('direction', 'forward')}{'/linear' if 'linear_before_reset' in attrs else ''}"
     tables = (weights(directions, gates * 4, 3), weights(directions, gates * 4, 4), weights(directions, 8 * gates))
     outputs = 3 if op == "LSTM" else 2
-    return Case(name, op, ((5, 2, 3), (1, 1, 3)), {"hidden_size": 4, **attrs}, tables, outputs, tolerance=1e-5)
+    shapes = ((5, 2, 3), (1, 1, 3), (9, 3, 3))
+    return Case(name, op, shapes, {"hidden_size": 4, **attrs}, tables, outputs, free=(0, 1), tolerance=1e-5)
 
 
 _RECURRENT = [

@@ -1,4 +1,4 @@
-"""LSTM, GRU and RNN, unrolled: TFLite's own sequence operators keep their state between calls, ONNX's do not."""
+"""LSTM, GRU and RNN, unrolled or as a loop: TFLite's own sequence operators keep their state between calls."""
 
 from __future__ import annotations
 
@@ -10,11 +10,12 @@ import onnx_ir as ir
 from numpy.typing import NDArray
 
 from exporters.tflite.context import Context, Unsupported, lowers
+from exporters.tflite.ir import Graph
 from exporters.tflite.layout import FREE, Builder, Value, constant
 from exporters.tflite.ops.matrix import fully_connected
-from exporters.tflite.prims import binary, runtime, scalar, squeeze, unary, unsqueeze
+from exporters.tflite.prims import binary, runtime, scalar, size_of, squeeze, unary, unsqueeze, vector
 
-_MAX_STEPS = 256
+_MAX_UNROLLED = 64  # steps; more become a loop, whose body is a graph of its own
 _ACTIVATIONS = {"Sigmoid": "LOGISTIC", "Tanh": "TANH", "Relu": "RELU"}
 Array = NDArray[np.float32]
 Step = Callable[[Builder, "Cell", Value, list[Value]], list[Value]]
@@ -60,10 +61,6 @@ def _unrolled(
     """Y, and the last state of each kind, as ONNX orders them."""
     build, sequence = context.build, runtime(context.build, context.input(node, 0))
     steps = sequence.dims[0]
-    if steps == FREE or steps > _MAX_STEPS:
-        raise Unsupported(
-            f"a sequence whose length is {'free' if steps == FREE else steps}; up to {_MAX_STEPS} is unrolled"
-        )
     lengths = context.const(node, 4)
     if context.has(node, 4) and (lengths is None or (lengths != steps).any()):
         raise Unsupported("sequence_lens that differ from the length")
@@ -71,15 +68,19 @@ def _unrolled(
         raise Unsupported("peephole weights")
     cells = _cells(context, node, gates, defaults)
     direction = context.attr(node, "direction", "forward")
+    looped = steps == FREE or steps > _MAX_UNROLLED
     results, finals = [], []
     for number, cell in enumerate(cells):
         states = [_initial(context, node, index, number, sequence, cell.hidden) for index in state_inputs]
         backwards = direction == "reverse" or number == 1
-        made, states = _run(build, cell, sequence, states, step, backwards)
+        if looped:
+            made, states = _loop(context, cell, sequence, states, step, backwards)
+        else:
+            parts, states = _run(build, cell, sequence, states, step, backwards)
+            made = _stack(build, parts, 0)
         results.append(made)
         finals.append(states)
-    whole = [_stack(build, [direction_results[at] for direction_results in results], 0) for at in range(steps)]
-    outputs = [_stack(build, whole, 0)]
+    outputs = [_stack(build, results, 1)]
     for kind in range(len(state_inputs)):
         outputs.append(_stack(build, [states[kind] for states in finals], 0))
     return outputs
@@ -98,13 +99,70 @@ def _run(
     return made[::-1] if backwards else made, states
 
 
+def _loop(
+    context: Context, cell: Cell, sequence: Value, states: list[Value], step: Step, backwards: bool
+) -> tuple[Value, list[Value]]:
+    """The same by a WHILE over the steps: (every hidden state [T, N, H], the last states)."""
+    build = context.build
+    projected = fully_connected(build, sequence, cell.inputs, cell.input_bias)
+    steps, batch = size_of(build, sequence, 0), size_of(build, sequence, 1)
+    shape = vector(build, [steps, batch, constant(np.int64(cell.hidden))])
+    dims = (*sequence.dims[:2], cell.hidden)
+    empty = build.emit("FILL", [build.place(shape, dtype="int32"), build.const(np.float32(0))], dims, "float32")
+    tensors = [build.ints(0), build.place(steps, dtype="int32"), build.place(projected), empty]
+    tensors += [build.place(state) for state in states]
+    kinds = [(build.dims_of(tensor), build.dtype_of(tensor)) for tensor in tensors]
+    context.graphs += [_condition(kinds), _body(kinds, cell, step, backwards)]
+    last = len(context.graphs)
+    options = {"cond_subgraph_index": last - 1, "body_subgraph_index": last}
+    made = build.emit_many("WHILE", tensors, kinds, options)
+    return build.value(made[3]), [build.value(tensor) for tensor in made[4:]]
+
+
+Kinds = Sequence[tuple[Sequence[int], str]]
+
+
+def _carried(kinds: Kinds, name: str) -> tuple[Builder, list[int]]:
+    """A graph that takes what the loop carries: step, number of steps, projected inputs, results, states."""
+    build = Builder()
+    build.scope = build.graph.name = name
+    tensors = [build.tensor(f"{name}/{place}", dims, kind) for place, (dims, kind) in enumerate(kinds)]
+    build.graph.inputs.extend(tensors)
+    return build, tensors
+
+
+def _condition(kinds: Kinds) -> Graph:
+    build, tensors = _carried(kinds, "more steps")
+    build.graph.outputs.append(build.emit("LESS", tensors[:2], [], "bool"))
+    return build.graph
+
+
+def _body(kinds: Kinds, cell: Cell, step: Step, backwards: bool) -> Graph:
+    build, tensors = _carried(kinds, "step")
+    number, steps, projected, results, *states = tensors
+    one = constant(np.int32(1))
+    after = binary(build, "ADD", build.value(number), one)
+    place = binary(build, "SUB", build.value(steps), after) if backwards else build.value(number)
+    dims = build.dims_of(projected)[1:]
+    part = build.emit("GATHER", [projected, build.place(place)], dims, "float32", {"axis": 0, "batch_dims": 0})
+    new = step(build, cell, build.value(part), [build.value(state) for state in states])
+    row = unsqueeze(build, new[0], [0])
+    start = build.emit("PACK", [build.place(place), build.ints(0), build.ints(0)], [3], "int32", {"values_count": 3})
+    inputs = [results, build.place(row), start]
+    written = build.emit("DYNAMIC_UPDATE_SLICE", inputs, build.dims_of(results), "float32")
+    build.graph.outputs += [build.place(after), steps, projected, written, *(build.place(state) for state in new)]
+    return build.graph
+
+
 def _initial(context: Context, node: ir.Node, index: int, number: int, sequence: Value, hidden: int) -> Value:
     """A state at the start: one direction's part of an input, or zeros, [N, H]."""
     build = context.build
     if not context.has(node, index):
-        if sequence.dims[1] == FREE:
-            raise Unsupported("a free batch without initial states")
-        return runtime(build, constant(np.zeros((sequence.dims[1], hidden), np.float32)))
+        if sequence.dims[1] != FREE:
+            return runtime(build, constant(np.zeros((sequence.dims[1], hidden), np.float32)))
+        shape = vector(build, [size_of(build, sequence, 1), constant(np.int64(hidden))])
+        inputs = [build.place(shape, dtype="int32"), build.const(np.float32(0))]
+        return build.value(build.emit("FILL", inputs, (FREE, hidden), "float32"))
     value = context.tensor_input(node, index)
     if value.dims[0] == 1:
         return squeeze(build, value, [0])
