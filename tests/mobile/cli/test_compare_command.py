@@ -20,7 +20,7 @@ def filled(tmp_path_factory):
     store = RunStore(path)
     for one in several(10, 6, environment={"label": "before"}, spread=0.004):
         store.add(one)
-    for one in several(11, 6, seed=1, environment={"label": "after"}, spread=0.004):
+    for one in several(11, 6, seed=1, minute=10, environment={"label": "after"}, spread=0.004):
         store.add(one)
     for one in several(9, 4, seed=2, model="other.onnx", device="pi5", spread=0.004):
         store.add(one)
