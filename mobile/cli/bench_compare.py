@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from mobile.benchmark.interleave import InTurns
     from mobile.benchmark.orchestrate import Outcome, Request
     from mobile.compare.answer import Answer
-    from mobile.compare.units import Group
+    from mobile.compare.units import Excluded, Group, Unit
     from mobile.compare.verdict import Terms
     from mobile.results.run import Run
 
@@ -109,13 +109,26 @@ def _turns(asked: dict[str, Any], terms: Terms) -> Any:
     if not asked["until_decided"]:
         return plain
 
+    known: dict[str, Unit | Excluded] = {}
+
     def enough(measured: Sequence[Sequence[Run]]) -> bool:
         from mobile.compare.until import decided
 
-        a, b = _groups(measured, ("a", "b"), terms)
+        a, b = (_group(runs, name, terms, known) for name, runs in zip("ab", measured, strict=True))
         return decided(a, b, terms, plain.blocks)
 
     return Turns(runs, asked["budget"], enough)
+
+
+def _group(runs: Sequence[Run], name: str, terms: Terms, known: dict[str, Unit | Excluded]) -> Group:
+    """The group of these runs; each is looked at once, however often it is asked for."""
+    from mobile.compare.units import Group, Manner, Unit, unit_of
+
+    for run in runs:
+        if run.id not in known:
+            known[run.id] = unit_of(run, terms.metric, Manner())
+    found = [known[run.id] for run in runs]
+    return Group(name, tuple(one for one in found if isinstance(one, Unit)))
 
 
 def _groups(measured: Sequence[Sequence[Run]], names: Sequence[str], terms: Terms) -> list[Group]:

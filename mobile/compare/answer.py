@@ -59,6 +59,7 @@ def answer(
         levels = {name: [level_of(unit, name) for unit in units] for name in factors}
         analysed = effects([math.log(unit.value) for unit in units], levels)
     notes = list(dict.fromkeys(note for one in found for note in one.notes))
+    notes += _steady_notes(groups)
     if terms.metric.name in ENERGY:
         notes += _sensor_notes(groups)
     return Answer(terms, tuple(groups), tuple(found), tuple(factors), tuple(analysed), tuple(differs), tuple(notes))
@@ -102,11 +103,34 @@ def _group(group: Group) -> dict[str, Any]:
         "name": group.name,
         "median": float(np.median(group.values)) if group.values else None,
         "runs": [
-            {"id": unit.run, "value": unit.value, "block": unit.mark.get("block"), "created_utc": unit.created_utc}
+            {
+                "id": unit.run,
+                "value": unit.value,
+                "block": unit.mark.get("block"),
+                "created_utc": unit.created_utc,
+                "steady": unit.steady.to_json() if unit.steady else None,
+            }
             for unit in group.units
         ],
         "left_out": [{"id": one.run, "reason": one.reason} for one in group.excluded],
     }
+
+
+def _steady_notes(groups: Sequence[Group]) -> list[str]:
+    """The groups with runs that had no steady state, or had it only later on."""
+    notes = []
+    for group in groups:
+        found = [unit.steady for unit in group.units if unit.steady is not None]
+        never = [one for one in found if one.first is None]
+        late = [one for one in found if one.first]
+        if never:
+            why = "; ".join(dict.fromkeys(str(one.why) for one in never[:2]))
+            notes.append(f"{group.name}: no steady state in {len(never)} of {len(found)} runs: {why}")
+        if late:
+            notes.append(
+                f"{group.name}: steady only later on in {len(late)} of {len(found)} runs (--steady takes that part)"
+            )
+    return notes
 
 
 def _sensor_notes(groups: Sequence[Group]) -> list[str]:

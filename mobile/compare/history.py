@@ -111,10 +111,9 @@ def alike(group: Group, allowed: Sequence[str] = ()) -> tuple[list[Unit], list[E
     """(the runs under the conditions of the newest one, those under others with what differs); the model may change."""
     if not group.units:
         return [], []
-    units = sorted(group.units, key=lambda unit: unit.created_utc)
-    wanted = conditions_of(units[-1].row)
+    wanted = conditions_of(group.units[-1].row)
     kept, others = [], []
-    for unit in units:
+    for unit in group.units:  # in the order in which they were stored: a host's clock may have been set back
         found = conditions_of(unit.row)
         differs = [key for key in wanted if found.get(key, "-") != wanted[key] and key not in allowed]
         if not differs or "all" in allowed:

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from mobile.compare.interval import Side
     from mobile.results.run import Run
+    from mobile.results.steady import Steady
     from mobile.results.store import RunStore
 
     Floats = NDArray[np.float64]
@@ -25,13 +26,17 @@ MARK = "comparison"  # in a run's environment: {"id", "variant", "block"} of an 
 
 @dataclass(frozen=True)
 class Unit:
-    """One run. ``value``: its figure, SI. ``within`` [k]: draws of inner.py. ``row``: its figures."""
+    """One run. ``value``: its figure, SI. ``within`` [k]: draws of inner.py. ``row``: its figures.
+
+    ``steady``: what its own data say of a steady state, None where the metric is not one of latency.
+    """
 
     run: str
     created_utc: str
     value: float
     within: Floats
     row: Mapping[str, Any]
+    steady: Steady | None = None
 
     @property
     def mark(self) -> Mapping[str, Any]:
@@ -104,6 +109,7 @@ def unit_of(run: Run, what: Metric, manner: Manner) -> Unit | Excluded:
     import numpy as np
 
     from mobile.results.figures import figures
+    from mobile.results.steady import steady
 
     row = figures(run)
     if row["verdict"] != "valid" and not manner.include_invalid:
@@ -111,22 +117,21 @@ def unit_of(run: Run, what: Metric, manner: Manner) -> Unit | Excluded:
     if row["task"] == "evaluate":
         return Excluded(run.id, "it was an evaluation, no measurement of time")
     values_s = durations_s(run)
+    found = steady(run) if what.path[0] == "latency_s" else None
     try:
         if manner.steady:
-            values_s, row = _steady_part(run, row)
+            values_s, row = _steady_part(run, row, found or steady(run))
         value = value_of(row, what)
     except NoFigureError as error:
         return Excluded(run.id, str(error))
     rng = np.random.default_rng((SEED, len(values_s)))
-    return Unit(run.id, run.created_utc, value, draws_of(values_s, what, rng), row)
+    return Unit(run.id, run.created_utc, value, draws_of(values_s, what, rng), row, found)
 
 
-def _steady_part(run: Run, row: dict[str, Any]) -> tuple[Floats, dict[str, Any]]:
+def _steady_part(run: Run, row: dict[str, Any], found: Steady) -> tuple[Floats, dict[str, Any]]:
     """The durations from which on the run was steady, and its figures with their latencies."""
     from mobile.results.stats import describe_ns
-    from mobile.results.steady import steady
 
-    found = steady(run)
     if found.first is None:
         raise NoFigureError(f"no steady state: {found.why}")
     latency = describe_ns(run.phase("measure").duration_ns[found.first :])
