@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from exporters.compress.fields import Fields
-from exporters.compress.floats import float_format
+from exporters.compress.floats import MX_GROUP, float_format
 from exporters.compress.packing import pack, pack_trits
 from exporters.compress.tensors import (
     Adapter,
@@ -237,6 +237,8 @@ def _read_emulated(fields: Fields) -> Emulated:
         scales = np.ldexp(np.float32(1), exponents.astype(np.int32) - 127).astype(np.float32)
     elif fields.has("scales"):
         scales = fields.per_group("scales", group)
+    else:
+        group = MX_GROUP  # the class's default; it means nothing without scales
     codes = fields.codes("codes", float_format(form).width)
     return Emulated(fields.name, fields.shape, fields.axis, codes, form, scales, group)
 

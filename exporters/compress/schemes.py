@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any
 
@@ -73,6 +73,7 @@ _FLOAT_OPTIONS = {
     "round": Option("choice", "nearest", "rounding", choices=("nearest", "zero", "up", "down", "stochastic")),
     "seed": Option("int", 0, "of stochastic rounding", 0, 1 << 31),
 }
+_SMALL_OPTIONS = {**_FLOAT_OPTIONS, "scale": replace(_FLOAT_OPTIONS["scale"], default=_ROW)}
 _MX_OPTIONS = {name: _FLOAT_OPTIONS[name] for name in ("round", "seed")}
 
 FAMILIES: dict[str, Family] = {
@@ -114,8 +115,9 @@ FAMILIES: dict[str, Family] = {
         "of": Option("choice", "float", "the family of the one", choices=(
             "float", "int8", "int4", "int2", "binary", "ternary", "dual-binary", "power-of-two", "codebook")),
     }),
-    **{name: Family("floating point", _FLOAT_OPTIONS) for name in (
-        "fp16", "bf16", "fp8e4m3", "fp8e5m2", "fp6e3m2", "fp6e2m3", "fp4e2m1")},
+    **{name: Family("floating point", _FLOAT_OPTIONS) for name in ("fp16", "bf16")},
+    **{name: Family("floating point with a scale", _SMALL_OPTIONS) for name in (
+        "fp8e4m3", "fp8e5m2", "fp6e3m2", "fp6e2m3", "fp4e2m1")},
     **{name: Family("MX: blocks of 32 with a power-of-two scale", _MX_OPTIONS) for name in (
         "mxfp8e4m3", "mxfp8e5m2", "mxfp6e3m2", "mxfp6e2m3", "mxfp4", "mxint8")},
 }  # fmt: skip

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from exporters.compress.families.source import FloatRows, Groups
 from exporters.compress.floats import MX_GROUP, float_format, power_of_two_scale
 from exporters.compress.tensors import Codebook, Emulated
+from mobile.errors import UsageError
 
 _ROUNDS, _ROUNDS_OF_ROWS = 30, 12
 _BINS = 4096
@@ -101,5 +102,9 @@ def emulated(weight: FloatRows, name: str, scale: str, rounding: str, seed: int)
             scales = np.where(largest > 0, largest / np.float32(form.largest), 1).astype(np.float32)
         values = values / groups.spread(scales)
     codes = form.encode(values, rounding, seed)
-    size = MX_GROUP if name.startswith("mx") else groups.size
+    if weight.values.any() and not form.values()[codes].any():
+        raise UsageError(
+            f"weight {weight.name!r}: every value rounds to zero in {name}", f"Give it a scale: {name}:scale=row."
+        )
+    size = MX_GROUP if scales is None or name.startswith("mx") else groups.size
     return Emulated(weight.name, weight.shape, weight.axis, codes, name, scales, size)
