@@ -99,13 +99,12 @@ class _Layout:
         if self.source.sparse:
             if op == "FULLY_CONNECTED" and self.values.shape[1] % 4 == 0:
                 return Stored(*_with(dtype, sparse_matrix(self.values, (1, 4))))
-            flat = self.values.reshape(self.values.shape[0], -1)
-            return Stored(*_with(dtype, sparse_matrix(flat, (1, 1)))) if self.values.ndim == 2 else None
+            return Stored(*_with(dtype, sparse_matrix(self.values, (1, 1)))) if self.values.ndim == 2 else None
         if scales is None:
             return Stored(self.codes, dtype, None)
         if scales.shape[1] == 1:
-            flat = scales.reshape(-1)
-            return Stored(self.codes, dtype, Quant(flat, np.zeros(len(flat), np.int64), self.axis))
+            each = scales.reshape(-1)
+            return Stored(self.codes, dtype, Quant(each, np.zeros(len(each), np.int64), self.axis))
         last = self.values.ndim == 2 and self.axis == 0
         if not last or self.values.shape[1] != scales.shape[1] * self.source.group:
             return None

@@ -7,9 +7,16 @@ computes wrongly without a word.
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
+from exporters.tflite import registered
+from exporters.tflite.versions import version_of
 from mobile.errors import UsageError
+
+if TYPE_CHECKING:
+    from exporters.tflite.ir import Program
 
 
 @dataclass(frozen=True)
@@ -18,7 +25,8 @@ class Runtime:
 
     ``fc_channels``: a fully connected layer on float data may have int8 weights with a scale per channel. ``int4``,
     ``int2``: the operators that take weights of that width. ``blocks``: fully connected int4 weights may have a scale
-    per block. ``dequantize``: widths that a weight may be stored in before a DEQUANTIZE.
+    per block. ``dequantize``: widths that a weight may be stored in before a DEQUANTIZE. ``registered``: the newest
+    version of each operator.
     """
 
     name: str
@@ -28,18 +36,20 @@ class Runtime:
     int2: frozenset[str]
     blocks: bool
     dequantize: tuple[str, ...]
+    registered: Mapping[str, int]
 
 
 # tflite-runtime 2.14: a fully connected layer with int8 weights per channel gives 0 + bias, without an error; int4
 # convolutions end the process; INT2 and DEQUANTIZE of INT4 are refused.
 TFLITE_2_14 = Runtime(
     "tflite-runtime 2.14", (2, 14), fc_channels=False, int4=frozenset({"FULLY_CONNECTED"}), int2=frozenset(),
-    blocks=False, dequantize=("int8", "float16"),
+    blocks=False, dequantize=("int8", "float16"), registered=registered.TFLITE_2_14,
 )  # fmt: skip
 # LiteRT 2.3: blockwise int2 is refused by XNNPACK, and int2 convolutions give infinite errors.
 LITERT_2_3 = Runtime(
     "LiteRT 2.3", (2, 3), fc_channels=True, int4=frozenset({"FULLY_CONNECTED", "CONV_2D", "DEPTHWISE_CONV_2D"}),
     int2=frozenset({"FULLY_CONNECTED"}), blocks=True, dequantize=("int8", "int4", "float16"),
+    registered=registered.LITERT_2_3,
 )  # fmt: skip
 RUNTIMES = (TFLITE_2_14, LITERT_2_3)
 
@@ -60,3 +70,16 @@ def parse_runtime(text: str | None) -> Runtime:
     if found[1].lower() == "tflite":
         return TFLITE_2_14
     return LITERT_2_3 if (int(found[2]), int(found[3])) >= LITERT_2_3.version else TFLITE_2_14
+
+
+def refused(program: Program, runtime: Runtime) -> list[str]:
+    """What the runtime would not load, such as "FULLY_CONNECTED version 12 (newest there: 10)"; empty when it loads."""
+    found = set()
+    for graph in program.graphs:
+        for operator in graph.operators:
+            version, newest = version_of(graph, operator), runtime.registered.get(operator.op)
+            if newest is None:
+                found.add(f"{operator.op} (not there)")
+            elif version > newest:
+                found.add(f"{operator.op} version {version} (newest there: {newest})")
+    return sorted(found)

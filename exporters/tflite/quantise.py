@@ -1,0 +1,71 @@
+"""The schemes of a TFLite export: from a float program to one that a runtime computes rightly."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from exporters.tflite.calibrate import calibrate
+from exporters.tflite.carry import carry
+from exporters.tflite.plain import float_program
+from exporters.tflite.quantise_static import quantise_static
+from exporters.tflite.quantise_weights import quantise_weights
+from exporters.tflite.rules import Runtime, refused
+from mobile.errors import ExportError, UsageError
+
+if TYPE_CHECKING:
+    from exporters.compress.base import CompressedTensor
+    from exporters.tflite.ir import Program
+    from exporters.tflite.running import Feeds
+
+SCHEMES = ("int8", "int8-dynamic", "int4", "int2")
+
+
+@dataclass
+class Quantised:
+    """A quantised program and, for its manifest, the recipe: what was done to how many operators and weights."""
+
+    program: Program
+    recipe: dict[str, Any] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+
+
+def quantise(
+    program: Program, scheme: str, runtime: Runtime, feeds: Iterable[Feeds] = (), *, integer_io: bool = False
+) -> Quantised:
+    """The float program in one of SCHEMES, as the runtime takes it.
+
+    "int8" is static and needs ``feeds`` (inputs by the signature's names) to calibrate on; ``integer_io`` makes its
+    inputs and outputs int8, too. A program that was read from a file may have its weights packed: they are unpacked
+    first. UsageError for another scheme; InputError for unusable feeds; ExportError when nothing can be quantised.
+    """
+    source = float_program(program)
+    if scheme == "int8":
+        small, report = quantise_static(source, calibrate(source, feeds), runtime, integer_io=integer_io)
+        if not report.int8:
+            raise ExportError("int8 found nothing that it could quantise", "Export it without --scheme.")
+        recipe = {"scheme": scheme, "int8": dict(report.int8), "float32": dict(report.float32), "items": report.items}
+        return _checked(Quantised(small, recipe), runtime)
+    if scheme not in SCHEMES:
+        raise UsageError(f"scheme {scheme!r} is not one of {', '.join(SCHEMES)}")
+    small, stored = quantise_weights(source, scheme, runtime)
+    return _checked(Quantised(small, {"scheme": scheme, "weights": dict(stored.ways)}), runtime)
+
+
+def carried(program: Program, compressed: Mapping[str, CompressedTensor], runtime: Runtime) -> Quantised:
+    """The program with compressed weights in their own codes; it must have been converted with their exact values.
+
+    A note names the weights that TFLite has no form for: they stay float32. ExportError as in `carry`.
+    """
+    small, report = carry(program, compressed, runtime)
+    found = Quantised(small, {"scheme": "carried", "weights": dict(report.ways), "float32": report.float32})
+    found.notes = [f"{name} stays float32: {reason}" for name, reason in report.float32.items()]
+    return _checked(found, runtime)
+
+
+def _checked(found: Quantised, runtime: Runtime) -> Quantised:
+    missing = refused(found.program, runtime)
+    if missing:
+        raise ExportError(f"{runtime.name} would not load the model: {', '.join(missing)}", "Choose another target.")
+    return found
