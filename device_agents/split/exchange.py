@@ -4,6 +4,7 @@ import os
 import time
 from typing import TYPE_CHECKING, Any, Dict, List, NamedTuple, Optional, Tuple
 
+from device_agents.failures import AgentFailure
 from device_agents.split import codecs, delta, wire
 from device_agents.split.frames import DTYPES, ITEM_BYTES, CodecError, count
 from device_agents.split.package import Package, Part, Placement
@@ -54,7 +55,7 @@ def code(
     senders: Optional[delta.Senders] = None,
 ) -> Coded:
     """The inputs of a server's part as they travel in this placement. ``senders``: the client's streams; without them
-    a difference is to nothing.
+    a difference is to nothing. AgentFailure when a codec is not installed here or does not fit.
     """
     began = time.monotonic_ns()
     tensors: List[WireTensor] = []
@@ -67,10 +68,20 @@ def code(
         about = codecs.parse(codec)
         within = None if about.per_channel else package.ranges.get(name)
         sender = senders.of(placement.id, name) if senders is not None and about.delta else None
-        tensors.append(wire.coded(name, codecs.encode(values[name], codec, within, sender), codec))
+        tensors.append(wire.coded(name, _encoded(name, values[name], codec, within, sender), codec))
         if sender is not None:
             streams.append(Stream(len(tensors) - 1, values[name], within, sender, sender.number))
     return Coded(tensors, time.monotonic_ns() - began, tuple(streams))
+
+
+def _encoded(
+    name: str, array: Any, codec: str, within: Optional[codecs.Range], sender: Optional[delta.Sender]
+) -> bytes:
+    try:
+        return codecs.encode(array, codec, within, sender)
+    except CodecError as error:
+        kind = "bad-input" if codecs.available(codec) is None else "missing-runtime"
+        raise AgentFailure(kind, "{} as {}: {}".format(name, codec, error)) from error
 
 
 def serve(

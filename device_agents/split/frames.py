@@ -74,6 +74,11 @@ def count(dims: Tuple[int, ...]) -> int:
     return total
 
 
+def span(dims: Tuple[int, ...]) -> int:
+    """The product of the dimensions that are not 0: numpy wants it to be a size even where there is nothing."""
+    return count(tuple(dim for dim in dims if dim))
+
+
 def pack(frame: Frame) -> bytes:
     """The frame as bytes. CodecError when it does not fit the format."""
     if len(frame.dims) > MAX_DIMS or any(not 0 <= dim < 2**32 for dim in frame.dims):
@@ -120,7 +125,7 @@ def unpack(data: bytes, limit_bytes: int) -> Frame:
     at += 4 * ndim
     ranges_count, payload_bytes = _SIZES.unpack_from(view, at)
     at += _SIZES.size
-    if count(dims) * ITEM_BYTES[dtype] > limit_bytes:
+    if span(dims) * ITEM_BYTES[dtype] > limit_bytes:
         raise CodecError("a tensor of shape {} is larger than the limit of {} bytes".format(list(dims), limit_bytes))
     if ranges_count > MAX_RANGES or ranges_count % 2 or len(view) != at + 4 * ranges_count + payload_bytes + _CRC.size:
         raise CodecError("the frame's sizes do not fit its {} bytes".format(len(view)))

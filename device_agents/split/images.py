@@ -38,6 +38,15 @@ def channels_last(dims: Tuple[int, ...]) -> bool:
     raise CodecError("a tensor of shape {} is no image: [N, C, H, W] or [N, H, W, C] is".format(list(dims)))
 
 
+def is_image(dims: Tuple[int, ...]) -> bool:
+    """Whether a tensor of that shape is an image."""
+    try:
+        channels_last(dims)
+    except CodecError:
+        return False
+    return True
+
+
 def compress(codes: "Array", dims: Tuple[int, ...], base: str, quality: int) -> bytes:
     """The picture of a tensor's codes (uint8, flat)."""
     import numpy as np

@@ -12,7 +12,7 @@ import time
 from typing import TYPE_CHECKING, Any, Dict, List, NamedTuple, Optional, Sequence, Tuple, Union
 from urllib.parse import quote, urlsplit
 
-from device_agents.split.frames import DTYPES, ITEM_BYTES, NUMPY_NAMES, count
+from device_agents.split.frames import DTYPES, ITEM_BYTES, NUMPY_NAMES, count, span
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -23,6 +23,7 @@ Bytes = Union[bytes, bytearray, memoryview]
 
 DEFAULT_LIMIT_BYTES = 256 << 20
 MAX_HEADER_BYTES = 1 << 20  # of the JSON in front of the tensors
+MAX_ITEMS = 1 << 48  # of a tensor, in whatever dimensions
 HEADER_LENGTH = "Inference-Header-Content-Length"
 CODEC_PARAMETER = "edgewise_codec"
 CHUNK_BYTES = 256 << 10
@@ -362,8 +363,8 @@ def _tensor(output: Dict[str, Any], body: bytes, at: int) -> Tuple[WireTensor, i
     shape = tuple(int(dim) for dim in output["shape"])
     about = output.get("parameters") or {}
     item_bytes = ITEM_BYTES[DTYPES.index(datatype)]
-    if any(dim < 0 for dim in shape):
-        raise ValueError("a negative dimension")
+    if any(dim < 0 for dim in shape) or span(shape) > MAX_ITEMS:
+        raise ValueError("a dimension")
     size = about.get("binary_data_size")
     if size is None:
         data: Bytes = _listed(output["data"], datatype, shape)

@@ -135,12 +135,12 @@ class _Values:
         if codec == "raw":
             self.sizes_how.add(MEASURED)
             return float(seen.size_bytes)
-        if not seen.dtype.startswith("float") and parts.base != "raw":
-            return None
         measured = next((c for c in self._codings.get(seen.name, ()) if c.codec == codec), None)
         if measured is not None:
             self.sizes_how.add(MEASURED)
             return measured.mean_bytes
+        if parts.quality or (not seen.dtype.startswith("float") and parts.base != "raw"):
+            return None  # how large a picture is only a picture tells
         self.sizes_how.add(ASSUMED if parts.entropy else PREDICTED)
         return _size_by_rule(seen, codec)
 

@@ -13,7 +13,15 @@ from typing import Any
 from offload.plan.costs import ASSUMED, MEASURED, PREDICTED
 
 # Bytes of float32 a second, one core, for a place where nothing was measured: a slow board (a quarter of one x86 core).
-ASSUMED_BYTES_PER_S = {"raw": 2.0e9, "fp16": 0.5e9, "q8": 0.3e9, "q4": 0.25e9, "q2": 0.25e9}
+ASSUMED_BYTES_PER_S = {
+    "raw": 2.0e9,
+    "fp16": 0.5e9,
+    "q8": 0.3e9,
+    "q4": 0.25e9,
+    "q2": 0.25e9,
+    "jpeg": 0.1e9,
+    "webp": 0.01e9,
+}
 ASSUMED_ENTROPY_BYTES_PER_S = {"": float("inf"), "zlib": 0.08e9, "zstd": 0.25e9, "lz4": 0.5e9}
 
 

@@ -6,7 +6,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from device_agents.split.codecs import Range, available, decode, encode, parse
+from device_agents.split.codecs import BITS, Codec, Range, available, decode, encode, parse
+from device_agents.split.delta import Senders
+from device_agents.split.images import is_image
 from offload.model.values import Observed, Watcher
 
 if TYPE_CHECKING:
@@ -44,16 +46,19 @@ def measure(
     codecs: Sequence[str] = DEFAULT,
 ) -> dict[str, list[Coding]]:
     """The codings of each value that may cross, in the order of ``codecs``; values are quantised within the range that
-    was observed. What is no float has the raw ones only.
+    was observed. What is no float has the raw ones only; pictures are for the model's image inputs, floats or bytes.
+
+    For differences the samples are taken for a stream in their order: what they save is what such samples let them.
     """
     sums: dict[tuple[str, str], list[float]] = {}
+    senders = Senders()
     for feeds in samples:
         for name, array in watcher.run(feeds).items():
             if name not in observed or array.nbytes > LARGEST_BYTES:
                 continue
-            for codec in _fitting(codecs, array):
+            for codec in _fitting(codecs, array, name in watcher.graph.inputs):
                 total = sums.setdefault((name, codec), [0.0, 0.0, 0.0, 0.0])
-                _add(total, array, codec, observed[name])
+                _add(total, array, codec, observed[name], senders)
     found: dict[str, list[Coding]] = {name: [] for name in observed}
     for name, codec in sorted(sums, key=lambda key: codecs.index(key[1])):
         size, wrong, power, count = sums[name, codec]
@@ -62,23 +67,33 @@ def measure(
     return found
 
 
-def _fitting(codecs: Sequence[str], array: NDArray[Any]) -> list[str]:
+def _fitting(codecs: Sequence[str], array: NDArray[Any], is_input: bool) -> list[str]:
+    return [name for name in codecs if _fits(parse(name), array, is_input)]
+
+
+def _fits(codec: Codec, array: NDArray[Any], is_input: bool) -> bool:
+    if codec.quality:
+        return is_input and (array.dtype.kind == "f" or array.dtype.name == "uint8") and is_image(array.shape)
     if array.dtype.kind == "f":
-        return [name for name in codecs if not (parse(name).per_channel and array.ndim < 2)]
-    return [name for name in codecs if parse(name).base == "raw"]
+        return not (codec.per_channel and array.ndim < 2)
+    return codec.base == "raw"
 
 
-def _add(total: list[float], array: NDArray[Any], codec: str, seen: Observed) -> None:
+def _add(total: list[float], array: NDArray[Any], name: str, seen: Observed, senders: Senders) -> None:
     import numpy as np
 
-    base = parse(codec)
+    codec = parse(name)
     within = None
-    if base.base.startswith("q"):
-        within = Range(seen.low, seen.high) if base.per_channel else Range((min(seen.low),), (max(seen.high),))
-    frame = encode(array, codec, within)
-    total[0] += array.nbytes if codec == "raw" else len(frame)  # raw travels as itself, without a frame
-    if base.base != "raw":
-        difference = decode(frame).astype(np.float64) - array
+    if codec.base in BITS or (codec.quality and array.dtype.kind == "f"):
+        within = Range(seen.low, seen.high) if codec.per_channel else Range((min(seen.low),), (max(seen.high),))
+    sender = senders.of(seen.name, name) if codec.delta else None
+    frame = encode(array, name, within, sender)
+    if sender is not None:
+        sender.accepted(sender.number)
+    total[0] += array.nbytes if name == "raw" else len(frame)  # raw travels as itself, without a frame
+    if codec.base != "raw":
+        back = decode(encode(array, name, within) if sender is not None else frame)
+        difference = back.astype(np.float64) - array
         total[1] += float(np.nansum(difference * difference))
         total[2] += float(np.nansum(array.astype(np.float64) ** 2))
     total[3] += 1

@@ -236,6 +236,7 @@ def _input(tensor: Any, raw: bytes | None) -> oip.TensorIn:
         raise Refused(400, f"input {tensor.name[:80]!r}: datatype {tensor.datatype[:80]!r} is not supported")
     if len(shape) > oip.MAX_DIMS or not all(0 <= dim < 2**40 for dim in shape):
         raise Refused(400, f"input {tensor.name[:80]!r}: its shape is at most {oip.MAX_DIMS} whole numbers")
+    oip.within_size(shape, tensor.name)
     codec = _codec(tensor.parameters)
     if codec and (tensor.datatype != "UINT8" or len(shape) != 1 or raw is None):
         raise Refused(400, f"input {tensor.name[:80]!r}: what is coded travels as UINT8 of one dimension, raw")

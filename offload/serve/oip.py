@@ -13,7 +13,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from device_agents.split.codecs import parse as parse_codec
-from device_agents.split.frames import DTYPES, ITEM_BYTES, NUMPY_NAMES, CodecError, count
+from device_agents.split.frames import DTYPES, ITEM_BYTES, NUMPY_NAMES, CodecError, count, span
 from offload.serve.messages import Answer, Bytes, Refused, compact, document
 
 if TYPE_CHECKING:
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 MAX_HEADER_BYTES = 1 << 20  # of the JSON in front of binary tensors
 MAX_JSON_BYTES = 4 << 20  # of a request that is JSON altogether: parsed, it takes sixteen times that
 MAX_TENSORS, MAX_DIMS, MAX_ID = 4096, 16, 256
+MAX_ITEMS = 1 << 48
 MAX_DEADLINE_MS = 86_400_000.0
 CODEC = "edgewise_codec"
 VERSIONS = ("1",)
@@ -198,7 +199,14 @@ def _shape(found: Any, name: str) -> tuple[int, ...]:
     right = isinstance(found, list) and len(found) <= MAX_DIMS
     if not right or not all(type(dim) is int and 0 <= dim < 2**40 for dim in found):
         raise Refused(400, f"input {_shown(name)}: its shape is a list of at most {MAX_DIMS} whole numbers")
-    return tuple(found)
+    return within_size(tuple(found), name)
+
+
+def within_size(shape: tuple[int, ...], name: str) -> tuple[int, ...]:
+    """The shape. Refused for one that no array can have, even without content."""
+    if span(shape) > MAX_ITEMS:
+        raise Refused(400, f"input {_shown(name)}: no tensor has the shape {list(shape)}")
+    return shape
 
 
 def codec_of(options: Mapping[str, Any]) -> str:

@@ -36,3 +36,22 @@ def test_fewer_bits_are_smaller_and_worse_on_every_value() -> None:
 def test_a_codec_that_is_not_here_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(__import__("sys").modules, "lz4.block", None)
     assert usable(["q8", "q8+lz4"]) == (["q8"], ["q8+lz4: lz4 is not installed here"])
+
+
+def test_pictures_are_for_image_inputs_and_differences_for_streams() -> None:
+    model = onnx.load(EXAMPLE / "fashion_mnist.onnx")
+    graph = pieces_of(model.graph)
+    samples = [{graph.inputs[0]: images(1)}] * 4  # a camera that stands still
+    with Watcher(model, graph, "example") as watcher:
+        observed = observe(watcher, samples)
+        found = measure(watcher, samples, observed, ("raw", "jpeg95", "jpeg50", "q8+zlib", "delta:q8+zlib"))
+    pictures = {name: [c for c in codings if c.codec.startswith("jpeg")] for name, codings in found.items()}
+    assert [name for name, codings in pictures.items() if codings] == list(graph.inputs)
+    fine, coarse = pictures[graph.inputs[0]]
+    assert coarse.mean_bytes < fine.mean_bytes < observed[graph.inputs[0]].size_bytes
+    assert 0 < fine.error < coarse.error < 0.5
+    for codings in found.values():
+        by_codec = {coding.codec: coding for coding in codings}
+        whole, stream = by_codec["q8+zlib"], by_codec["delta:q8+zlib"]
+        assert stream.error == whole.error
+        assert stream.mean_bytes < whole.mean_bytes or whole.mean_bytes < 200

@@ -172,3 +172,10 @@ def test_an_entropy_coder_that_is_not_there_is_named(monkeypatch: pytest.MonkeyP
     assert available("q8+zstd") == "zstd is not installed here"
     assert available("q8+zlib") is None
     assert len(DTYPES) == len(NUMPY_NAMES)
+
+
+def test_a_tensor_of_nothing_with_a_dimension_that_no_array_has_is_refused() -> None:
+    """Found by tests.soak.wire: 0 times whatever is no bytes, and numpy refuses the shape all the same."""
+    frame = unpack(encode(np.zeros((1, 0, 2, 2), np.float32), "q8"), 1 << 20)
+    with pytest.raises(CodecError, match="larger than the limit"):
+        decode(pack(frame._replace(dims=(2**31, 0, 2**31, 2**31))), 1 << 20)

@@ -335,6 +335,16 @@ def test_what_json_cannot_say_is_refused_as_json_and_given_as_bytes(echo: Packag
         assert np.isnan(array_of(ask(served.url, "echo.p1", {"x": bad}, ["y"]).tensors["y"])).all()
 
 
+def test_an_empty_tensor_of_a_shape_that_no_array_has_is_refused(echo: Package) -> None:
+    tensor = {"name": "x", "datatype": "FP32", "shape": [0, 2**39, 2**39], "parameters": {"binary_data_size": 0}}
+    head = json.dumps({"inputs": [tensor]}).encode()
+    with serving(echo.path) as served:
+        length = f"Inference-Header-Content-Length: {len(head)}"
+        status, _, body = exchange(served, post(INFER.format("echo.p1"), head, length))
+    assert status == 400
+    assert "no tensor has the shape" in error_of(body)
+
+
 def test_a_scalar_and_an_empty_tensor_are_tensors_too(folder: Any, echo: Package) -> None:
     server_package(folder, identity(TensorProto.FLOAT, []), "own")
     with serving(folder, echo.path) as served:
