@@ -26,8 +26,8 @@ def export_tflite(
     """The model as a float TFLite program with the same inputs and outputs, to be quantised or written.
 
     ``dims`` fixes free dimensions by name for good; the others can be resized. ``sample`` are the shapes, by input,
-    that free dimensions stand at until an interpreter resizes them (1 where not given). ExportError lists every node
-    that TFLite cannot compute. The model is not changed.
+    that free dimensions stand at until an interpreter resizes them (a batch of 1, 64 pixels, 16 steps where not given).
+    ExportError lists every node that TFLite cannot compute. The model is not changed.
     """
     from exporters.tflite.convert import convert
 

@@ -8,7 +8,7 @@ from dataclasses import replace
 import onnx_ir as ir
 
 from exporters.tflite import ops
-from exporters.tflite.contents import sizes
+from exporters.tflite.contents import Entry, sizes
 from exporters.tflite.context import LOWERINGS, Context, Lowering, Unsupported, dtype_name
 from exporters.tflite.fold import constant as constant_of
 from exporters.tflite.ir import Operator, Program, Tensor
@@ -18,9 +18,10 @@ from exporters.tflite.patterns import fuse
 from exporters.tflite.prepare import prepare
 from mobile.errors import ExportError
 
-_TYPES = {
-    "float32", "float16", "float64", "int64", "int32", "int16", "int8", "uint8", "uint16", "uint32", "bool",
-}  # fmt: skip
+_TYPES = {"float32", "int64", "int32", "int16", "int8", "uint8", "bool"}
+_MAX_RANK = 6  # of XNNPACK's and most of TFLite's kernels
+# What free dimensions stand at in the file when nobody says: 64 is a multiple of 32, as most image networks need.
+_SAMPLE_PIXELS, _SAMPLE_LENGTH, _IMAGE_RANK = 64, 16, 4
 _SHOWN = 30  # entries of a list of what cannot be converted
 
 
@@ -30,8 +31,8 @@ def convert(
     """The model as a TFLite program with the same inputs and outputs, in ONNX's order of dimensions.
 
     ``dims`` fixes free dimensions by name for good. ``sample`` are the shapes that the file's free dimensions stand at
-    until an interpreter resizes them (1 where not given). ExportError lists every node that TFLite cannot compute; the
-    model itself is not changed.
+    until an interpreter resizes them (a batch of 1, 64 pixels, 16 steps where not given). ExportError lists every node
+    that TFLite cannot compute; the model itself is not changed.
     """
     assert ops  # the conversions register themselves on import
     source = prepare(model, dims or {})
@@ -77,16 +78,29 @@ def _branch(outer: Context, graph: ir.Graph, captured: Sequence[ir.Value]) -> Co
     return context
 
 
+def _sample(entries: Sequence[Entry], chosen: dict[str, int]) -> list[int]:
+    """A shape for an input whose free dimensions nobody set; dimensions of one name get one size."""
+    image = len(entries) == _IMAGE_RANK
+    shape = []
+    for axis, entry in enumerate(entries):
+        size = entry if isinstance(entry, int) else 1 if axis == 0 else _SAMPLE_PIXELS if image else _SAMPLE_LENGTH
+        shape.append(chosen.setdefault(entry, size) if isinstance(entry, str) else size)
+    return shape
+
+
 def _inputs(context: Context, graph: ir.Graph, sample: Mapping[str, Sequence[int]]) -> None:
+    chosen: dict[str, int] = {}
     for value in graph.inputs:
         entries = sizes(value)
         name = value.name or ""
         if entries is None:
             raise ExportError(f"input {name!r} has no known rank, which TFLite needs", "Export it with a shape.")
+        if dtype_name(value) not in _TYPES:
+            raise ExportError(f"input {name!r} is {dtype_name(value)}, which TFLite's kernels do not take")
         dims = [entry if isinstance(entry, int) else FREE for entry in entries]
         tensor = context.build.tensor(name, dims, dtype_name(value))
-        if name in sample:
-            context.build.graph.tensors[tensor].shape = tuple(sample[name])
+        stands = sample[name] if name in sample else _sample(entries, chosen)
+        context.build.graph.tensors[tensor].shape = tuple(stands)
         context.build.graph.inputs.append(tensor)
         context.values[value] = context.build.value(tensor)
 
@@ -97,7 +111,7 @@ def _node(context: Context, node: ir.Node) -> None:
     lowering: Lowering | None = LOWERINGS.get(node.op_type)
     if lowering is None:
         raise Unsupported("TFLite has no conversion for it")
-    _check_types(node)
+    _check_results(node)
     context.build.scope = node.name or node.op_type
     made = lowering(context, node)
     values = [made] if isinstance(made, Value) else list(made)
@@ -106,10 +120,12 @@ def _node(context: Context, node: ir.Node) -> None:
             context.values[output] = _refined(context, output, value)
 
 
-def _check_types(node: ir.Node) -> None:
+def _check_results(node: ir.Node) -> None:
     for value in node.outputs:
         if value.dtype is not None and dtype_name(value) not in _TYPES:
-            raise Unsupported(f"it makes {dtype_name(value)}, which is not converted")
+            raise Unsupported(f"it makes {dtype_name(value)}, which TFLite's kernels do not take")
+        if value.shape is not None and len(value.shape) > _MAX_RANK:
+            raise Unsupported(f"it makes {len(value.shape)} dimensions, TFLite's kernels end at {_MAX_RANK}")
 
 
 def _refined(context: Context, output: ir.Value, value: Value) -> Value:

@@ -19,6 +19,8 @@ def fuse(model: ir.Model) -> None:
                 _gelu(graph, node)
             elif node.op_type == "HardSigmoid":
                 _hard_swish(graph, node)
+            elif node.op_type == "Clip":
+                _written_out_hard_swish(graph, node)
     remove_dead(model)
 
 
@@ -88,6 +90,41 @@ def _hard_swish(graph: ir.Graph, gate: ir.Node) -> None:
     source = gate.inputs[0]
     if product is not None and source is not None and _other(product, gate.outputs[0]) is source:
         _replace(graph, product, "HardSwish", source)
+
+
+def _written_out_hard_swish(graph: ir.Graph, clip: ir.Node) -> None:
+    """x * clip(x + 3, 0, 6) / 6, divided before or after the product."""
+    add = clip.inputs[0].producer() if clip.inputs[0] is not None else None
+    if add is None or add.op_type != "Add" or _bounds(clip) != (0.0, 6.0):
+        return
+    threes = [value for value in add.inputs if _close(_number(value), 3.0)]
+    if len(threes) != 1:
+        return
+    source = _other(add, threes[0]) if threes[0] is not None else None
+    last: ir.Node | None = clip
+    divided = multiplied = False
+    while last is not None and not (divided and multiplied):
+        before = last.outputs[0]
+        product, quotient = _only_user(before, "Mul"), _only_user(before, "Div")
+        if not multiplied and product is not None and _other(product, before) is source:
+            last, multiplied = product, True
+        elif not divided and product is not None and _close(_number(_other(product, before)), 1 / 6):
+            last, divided = product, True
+        elif not divided and quotient is not None and _close(_number(quotient.inputs[1]), 6.0):
+            last, divided = quotient, True
+        else:
+            return
+    if last is not None and source is not None:
+        _replace(graph, last, "HardSwish", source)
+
+
+def _bounds(clip: ir.Node) -> tuple[float | None, float | None]:
+    """A Clip's bounds, from its attributes or its inputs."""
+    found = []
+    for place, name in ((1, "min"), (2, "max")):
+        given = clip.attributes.get(name)
+        found.append(given.value if given else _number(clip.inputs[place]) if place < len(clip.inputs) else None)
+    return found[0], found[1]
 
 
 def _replace(graph: ir.Graph, last: ir.Node, op: str, source: ir.Value) -> None:

@@ -29,6 +29,7 @@ def prepare(model: ir.Model, dims: Mapping[str, int]) -> ir.Model:
         common.InlinePass()(model)
         common.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0)(model)
     eliminate_identities(model)
+    widen(model)
     pin(model, dims)
     for _ in range(_ROUNDS):
         _infer(model)
@@ -44,6 +45,29 @@ def prepare(model: ir.Model, dims: Mapping[str, int]) -> ir.Model:
     remove_dead(model)
     sort_topologically(model)
     return model
+
+
+_HALVES = (ir.DataType.FLOAT16, ir.DataType.BFLOAT16)
+
+
+def widen(model: ir.Model) -> None:
+    """What is computed in 16-bit floats is computed in float32: TFLite's kernels have no others. Inputs, too."""
+    for graph in model.graphs():
+        for value in list(graph.initializers.values()):
+            if value.const_value is not None and value.dtype in _HALVES:
+                array = value.const_value.numpy().astype(np.float32)
+                value.const_value = ir.tensor(array, name=value.name)
+                value.type = ir.TensorType(ir.DataType.FLOAT)
+        for value in [*graph.inputs, *graph.outputs, *(output for node in graph for output in node.outputs)]:
+            if value.dtype in _HALVES:
+                value.type = ir.TensorType(ir.DataType.FLOAT)
+        for node in graph:
+            to, fill = node.attributes.get("to"), node.attributes.get("value")
+            if node.op_type == "Cast" and to is not None and to.value in _HALVES:
+                node.attributes["to"] = ir.AttrInt64("to", int(ir.DataType.FLOAT))
+            if fill is not None and fill.type == ir.AttributeType.TENSOR and fill.as_tensor().dtype in _HALVES:
+                array = fill.as_tensor().numpy().astype(np.float32)
+                node.attributes["value"] = ir.AttrTensor("value", ir.tensor(array))
 
 
 def pin(model: ir.Model, dims: Mapping[str, int]) -> None:

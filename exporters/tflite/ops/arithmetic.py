@@ -193,15 +193,13 @@ def scaled_elu(context: Context, node: ir.Node) -> Value:
 
 @lowers("HardSigmoid")
 def hard_sigmoid(context: Context, node: ir.Node) -> Value:
-    """max(0, min(1, alpha * x + beta)); as relu6(x + 3) / 6 where that is the same."""
+    """max(0, min(1, alpha * x + beta)), as relu6(6 * alpha * x + 6 * beta) / 6: the line folds into a convolution."""
     build, value = context.build, context.input(node, 0)
     alpha, beta = context.attr(node, "alpha", 0.2), context.attr(node, "beta", 0.5)
-    if math.isclose(alpha, 1 / 6, rel_tol=1e-6) and beta == 0.5:
-        shifted = unary(build, "RELU6", binary(build, "ADD", value, scalar(3, "float32")))
-        return binary(build, "MUL", shifted, scalar(1 / 6, "float32"))
-    line = binary(build, "ADD", binary(build, "MUL", value, scalar(alpha, "float32")), scalar(beta, "float32"))
-    low = binary(build, "MAXIMUM", line, scalar(0, "float32"))
-    return binary(build, "MINIMUM", low, scalar(1, "float32"))
+    if not math.isclose(alpha, 1 / 6, rel_tol=1e-6):
+        value = binary(build, "MUL", value, scalar(6 * alpha, "float32"))
+    line = unary(build, "RELU6", binary(build, "ADD", value, scalar(6 * beta, "float32")))
+    return binary(build, "MUL", line, scalar(1 / 6, "float32"))
 
 
 @lowers("HardSwish")

@@ -22,6 +22,7 @@ from exporters.tflite.prims import (
     vector,
 )
 
+_MAX_PAD_RANK = 5
 _FAR = np.iinfo(np.int32).max
 
 
@@ -113,6 +114,8 @@ def pad(context: Context, node: ir.Node) -> Value:
     before, after = [max(count, 0) for count in before], [max(count, 0) for count in after]
     if not any(before) and not any(after):
         return value
+    if value.rank > _MAX_PAD_RANK:
+        raise Unsupported(f"{value.rank} dimensions, PAD ends at {_MAX_PAD_RANK}")
     mode = context.attr(node, "mode", "constant")
     if mode in ("edge", "wrap"):
         return _repeated(build, value, before, after, mode)

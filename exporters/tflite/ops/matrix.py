@@ -22,6 +22,8 @@ from exporters.tflite.prims import (
 )  # fmt: skip
 from exporters.tflite.reshaping import reshape
 
+_MAX_BATCH_RANK = 5
+
 
 def fully_connected(
     build: Builder, value: Value, weights: NDArray[np.float32], bias: NDArray[np.float32] | None
@@ -65,6 +67,8 @@ def batch_matmul(build: Builder, left: Value, right: Value) -> Value:
     rank = max(left.rank, right.rank)
     left = unsqueeze(build, left, range(rank - left.rank))
     right = unsqueeze(build, right, range(rank - right.rank))
+    if rank > _MAX_BATCH_RANK:
+        raise Unsupported(f"a product of {rank} dimensions, BATCH_MATMUL ends at {_MAX_BATCH_RANK}")
     batch = _batch_order(left, right)
     a = build.place(left, (*batch, rank - 2, rank - 1))
     turned = right.perm == (*batch, rank - 1, rank - 2)  # TFLite reads the second matrix either way round

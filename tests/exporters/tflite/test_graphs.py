@@ -184,6 +184,20 @@ def test_int64_values_beyond_int32_stay_exact():
     np.testing.assert_array_equal(_session(model).run({"x": x, "z": np.array([3, 7, 5])})[0], x * [3, 7, 5])
 
 
+@pytest.mark.parametrize("end", ["d = Mul(x, c) y = Div(d, six)", "d = Div(c, six) y = Mul(d, x)"])
+def test_hard_swish_written_out_becomes_one_operator(end):
+    model = _model(
+        """net (float[4, 8] x) => (float[4, 8] y)
+        <float three = {3.0}, float zero = {0.0}, float six = {6.0}> {
+            a = Add(x, three)
+            c = Clip(a, zero, six)
+            %s
+        }""".replace("%s", end)
+    )
+    assert _operators(model) == {"HARD_SWISH": 1}
+    _check(model, _session(model), {"x": np.random.default_rng(0).standard_normal((4, 8)).astype(np.float32) * 4})
+
+
 def test_gelu_written_out_becomes_one_operator():
     model = _model(
         """net (float[4, 8] x) => (float[4, 8] y) {
@@ -200,3 +214,24 @@ def test_gelu_written_out_becomes_one_operator():
     assert _operators(model) == {"GELU": 1}
     x = np.random.default_rng(0).standard_normal((4, 8)).astype(np.float32)
     _check(model, _session(model), {"x": x})
+
+
+def test_half_precision_is_computed_in_float32():
+    model = _model(
+        """net (float[2, 3] x) => (float[2, 3] y) {
+            a = Cast<to = 10>(x)
+            b = Mul(a, w)
+            y = Cast<to = 1>(b)
+        }"""
+    )
+    model.graph.initializer.append(numpy_helper.from_array(np.float16([0.5, 1, -2]), "w"))
+    program = export_tflite(ir.from_proto(model))
+    assert {tensor.dtype for tensor in program.main.tensors} == {"float32"}
+    x = np.float32([[1, 2, 3], [4, 5, 6]])
+    np.testing.assert_array_equal(LiteSession(to_bytes(program), "half").run({"x": x})[0], x * [0.5, 1, -2])
+
+
+def test_more_dimensions_than_kernels_take_are_refused():
+    model = _model("net (float[1, 2, 1, 2, 1, 2, 2] x) => (float[1, 2, 1, 2, 1, 2, 2] y) { y = Relu(x) }")
+    with pytest.raises(ExportError, match="7 dimensions, TFLite's kernels end at 6"):
+        export_tflite(ir.from_proto(model))
