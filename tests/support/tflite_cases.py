@@ -43,6 +43,7 @@ class Case:
     free: tuple[int, ...] = ()
     image: bool = False
     positive: bool = False
+    halves: bool = False  # values that lie between two whole numbers, as roundings differ there
     low: int = 0
     high: int = 5
     tolerance: float = 2e-6
@@ -89,6 +90,8 @@ class Case:
     def _array(self, random: np.random.Generator, shape: Shape) -> np.ndarray:
         if self.kind == "f":
             array = random.standard_normal(shape).astype(np.float32) * 2
+            if self.halves:
+                array = np.round(array) + np.float32(0.5)
             return np.abs(array) + np.float32(0.1) if self.positive else array
         if self.kind == "b":
             return random.integers(0, 2, shape).astype(bool)
@@ -152,7 +155,8 @@ _UNARY += [
     _seq("Elu/alpha", "Elu", attrs={"alpha": 0.7}),
     _seq("Abs/int64", "Abs", kind="i", low=-5),
     _seq("Neg/int64", "Neg", kind="i", low=-5),
-    _seq("Round/ties", "Round", kind="f"),
+    _seq("Round/ties", "Round", halves=True),
+    _seq("Round", "Round"),
     _seq("Clip/6", "Clip", np.float32(0), np.float32(6)),
     _seq("Clip/any", "Clip", np.float32(-0.5), np.float32(0.7)),
     _seq("Clip/low", "Clip", np.float32(0)),
@@ -343,6 +347,8 @@ _NORM = [
     _img("MeanVarianceNormalization", "MeanVarianceNormalization", tolerance=1e-5),
     _img("LRN", "LRN", attrs={"size": 3}),
     _seq("RMSNormalization", "RMSNormalization", weights(8), opset=23, tolerance=1e-5),
+    _seq("SimplifiedLayerNormalization", "SimplifiedLayerNormalization", weights(8), tolerance=1e-5),
+    _seq("Swish", "Swish", opset=24, tolerance=1e-5),
 ]
 
 _REDUCE = [
@@ -449,6 +455,8 @@ _INDEX = [
     Case("ScatterND", "ScatterND", ((4, 5),), {}, (np.array([[1], [3]]), weights(2, 5))),
     _seq("OneHot", "OneHot", np.int64(5), np.array([0, 1], np.float32), kind="i"),
     _seq("OneHot/axis", "OneHot", np.int64(5), np.array([2, 3], np.float32), attrs={"axis": 1}, kind="i", low=-5),
+    _seq("ReverseSequence", "ReverseSequence", ints(2, 3, 1, 3, 2), shapes=((3, 5, 8),), free=()),
+    Case("EyeLike", "EyeLike", ((3, 5),), {"k": 1}),
     _seq("NonZero", "NonZero", kind="b"),
     _seq("Where", "Where", weights(8), weights(1), kind="b"),
 ]

@@ -148,11 +148,11 @@ def global_pool(context: Context, node: ir.Node) -> Value:
     return reduce(context.build, op, value, range(2, value.rank), keep=True)
 
 
-@lowers("LpPool", "GlobalLpPool")
+@lowers("GlobalLpPool")
 def norm_pool(context: Context, node: ir.Node) -> Value:
     """Square root of the sum of squares over everything behind the channels."""
     value = context.input(node, 0)
-    if node.op_type == "LpPool" or context.attr(node, "p", 2) != 2:
+    if context.attr(node, "p", 2) != 2:
         raise Unsupported("only GlobalLpPool with p=2 is converted")
     total = reduce(context.build, "SUM", binary(context.build, "MUL", value, value), range(2, value.rank), keep=True)
     made = context.build.emit("SQRT", [total.tensor], context.build.dims_of(total.tensor), "float32")
