@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from exporters.targets import Target
 
 DENSE_SHARE = 0.6  # above it the gathered form is no faster than the dense one
-FILL = 0.15  # at most this share of added zero blocks
+FILL = 0.08  # at most this share of added zero blocks, which are stored, too
 
 
 @dataclass(frozen=True)
@@ -57,9 +57,8 @@ class BlockProducts:
         """One batched product per bucket, their rows put back in order."""
         base: Blocks = base_tensor(tensor)
         (height, width), across = base.block, base.mask.shape[1]
-        values = _values(base, tape)
         found = buckets(base.mask)
-        parts = [(bucket, *_operands(base, bucket, values, number, tape)) for number, bucket in enumerate(found)]
+        parts = [(bucket, *_operands(base, bucket, number, tape)) for number, bucket in enumerate(found)]
         tape.beside(use.node)
         data = use.node.inputs[0]
         shape = tape.op("Shape", [data], base.name)
@@ -68,7 +67,7 @@ class BlockProducts:
         short = across * width - base.columns
         if short:
             flat = tape.op("Pad", [flat, tape.ints(0, 0, 0, short)], base.name)
-        blocks = tape.op("Transpose", [tape.reshape(flat, (-1, across, width), base.name)], base.name, perm=[1, 0, 2])
+        blocks = tape.reshape(flat, (-1, across, width), base.name)
         products = [_product(base, bucket, weights, index, blocks, tape) for bucket, weights, index in parts]
         joined = products[0] if len(products) == 1 else tape.op("Concat", products, base.name, axis=0)
         order = [row for bucket in found for row in bucket.rows]
@@ -124,11 +123,13 @@ def _values(base: Blocks, tape: Tape) -> ir.Value:
     return tape.keep(key, tape.op("Concat", [stored, zero], base.name, axis=0))
 
 
-def _operands(base: Blocks, bucket: _Bucket, values: ir.Value, number: int, tape: Tape) -> tuple[ir.Value, ir.Value]:
-    """Weights [rows, count*bw, bh] of a bucket, and the input blocks [rows, count] that they multiply."""
+def _operands(base: Blocks, bucket: _Bucket, number: int, tape: Tape) -> tuple[ir.Value, ir.Value]:
+    """Weights [rows, count*bw, bh] of a bucket, and the input blocks [rows * count] that they multiply.
+
+    Float blocks are stored as they are multiplied, so that nothing is made at load; quantised ones are decoded first.
+    """
     import numpy as np
 
-    key = ("bucket", base.name, number)
     height, width = base.block
     numbers = np.where(base.mask, np.cumsum(base.mask).reshape(base.mask.shape) - 1, base.kept)
     which = np.full((len(bucket.rows), bucket.count), base.kept, np.int32)
@@ -137,23 +138,27 @@ def _operands(base: Blocks, bucket: _Bucket, values: ir.Value, number: int, tape
         kept = np.flatnonzero(base.mask[row])
         which[place, : len(kept)] = numbers[row, kept]
         inputs[place, : len(kept)] = kept
+    index = tape.constant(inputs.reshape(-1), f"{base.name}.inputs{number}")
+    shape = (len(bucket.rows), bucket.count * width, height)
+    if isinstance(base.values, np.ndarray):
+        filled = np.concatenate([base.values, np.zeros((1, height, width), np.float32)])
+        weights = filled[which].transpose(0, 1, 3, 2).reshape(shape)
+        return tape.constant(weights, f"{base.name}.blocks{number}"), index
+    key = ("bucket", base.name, number)
     known = tape.kept(key)
     if known is None:
-        index = tape.constant(which, f"{base.name}.kept{number}")
-        picked = tape.op("Gather", [values, index], base.name)  # [rows, count, bh, bw]
+        picked = tape.op("Gather", [_values(base, tape), tape.constant(which, f"{base.name}.kept{number}")], base.name)
         turned = tape.op("Transpose", [picked], base.name, perm=[0, 1, 3, 2])
-        shape = (len(bucket.rows), bucket.count * width, height)
         known = tape.keep(key, tape.reshape(turned, shape, base.name))
-    return known, tape.constant(inputs, f"{base.name}.inputs{number}")
+    return known, index
 
 
 def _product(base: Blocks, bucket: _Bucket, weights: Any, index: Any, blocks: Any, tape: Tape) -> Any:
-    """[rows, M, bh]: the input blocks of each row of blocks, side by side, times its weights."""
-    width = base.block[1]
-    picked = tape.op("Gather", [blocks, index], base.name)  # [rows, count, M, bw]
-    beside = tape.op("Transpose", [picked], base.name, perm=[0, 2, 1, 3])
-    flat = tape.reshape(beside, (len(bucket.rows), -1, bucket.count * width), base.name)
-    return tape.op("MatMul", [flat, weights], base.name)
+    """[rows, M, bh]: the input blocks [M, across, bw] of each row of blocks, side by side, times its weights."""
+    picked = tape.op("Gather", [blocks, index], base.name, axis=1)  # [M, rows * count, bw]
+    beside = tape.reshape(picked, (-1, len(bucket.rows), bucket.count * base.block[1]), base.name)
+    turned = tape.op("Transpose", [beside], base.name, perm=[1, 0, 2])
+    return tape.op("MatMul", [turned, weights], base.name)
 
 
 def decode_rows(value: Any, have: int, base: Blocks, tape: Tape) -> Any:

@@ -14,21 +14,64 @@ from exporters.carriers.coded import Term
 from exporters.carriers.tape import Tape
 
 if TYPE_CHECKING:
+    import numpy as np
     import onnx_ir as ir
     from numpy.typing import NDArray
 
 _INT32 = 6  # TensorProto.INT32
-_PERIOD = 4096  # columns whose group numbers are spelled out
+PAIRS_FROM = 1 << 18  # packed bytes of a tensor from which the table of byte pairs (256 kB or more at load) pays
 
 
 def plane_values(term: Term, name: str, tape: Tape) -> list[tuple[int, int, ir.Value]]:
     """(width, shift, packed uint8 [N, bytes]) of each plane of a term, as initialisers."""
     found = []
+    several = len(packing.SPLITS[term.bits]) > 1
     for width, shift, packed in packing.planes(term.codes, term.bits):
-        suffix = f".bits{shift}" if len(packing.SPLITS[term.bits]) > 1 else ""
-        value = tape.constant(packed, f"{name}.packed{suffix}", (width, term.codes.size))
+        value = tape.constant(packed, f"{plane_name(name, several, shift)}.packed", (width, term.codes.size))
         found.append((width, shift, value))
     return found
+
+
+def plane_name(name: str, several: bool, shift: int) -> str:
+    """What the plane that begins at bit ``shift`` is called."""
+    return f"{name}.bits{shift}" if several else name
+
+
+def byte_lookup(
+    packed: NDArray[np.uint8], table: NDArray[np.uint8], name: str, tape: Tape, coded: tuple[int, int], pairs: bool
+) -> ir.Value:
+    """uint8 [*packed.shape, 2, 2, ...]: table[packed] for a table [256, r] with r a power of two.
+
+    ``pairs`` (the result's shape does not matter): large tensors are looked up two bytes at a time, since indices are
+    four bytes each and stay in memory while the graph is folded. The table of pairs is made at load.
+    """
+    import numpy as np
+
+    length = int(table.shape[1])
+    if (table == np.arange(256)[:, None]).all():
+        return tape.constant(packed, f"{name}.packed", coded)
+    if not pairs or packed.size < PAIRS_FROM or packed.shape[-1] % 2:
+        shaped = table.reshape(256, *[2] * (length.bit_length() - 1))
+        return lookup(tape.constant(packed, f"{name}.packed", coded), shaped, name, tape)
+    stored = tape.constant(packed.view("<u2"), f"{name}.packed", coded)
+    index = tape.op("Cast", [stored], name, to=_INT32)
+    found: ir.Value = tape.op("Gather", [_pair_table(table, tape), index], name)
+    return found
+
+
+def _pair_table(table: NDArray[np.uint8], tape: Tape) -> ir.Value:
+    """[65536, 2r]: what the two bytes of a little-endian number stand for."""
+    key = ("pairs", table.tobytes())
+    known = tape.kept(key)
+    if known is not None:
+        return known
+    length = int(table.shape[1])
+    one = tape.constant(table, _table_name(table))
+    whole = tape.ints(256, 256, length)
+    low = tape.op("Expand", [tape.reshape(one, (1, 256, length), "pairs"), whole], "pairs")
+    high = tape.op("Expand", [tape.reshape(one, (256, 1, length), "pairs"), whole], "pairs")
+    both = tape.op("Concat", [low, high], "pairs", axis=2)
+    return tape.keep(key, tape.reshape(both, (65536, 2 * length), "pairs"))
 
 
 def lookup(packed: ir.Value, table: NDArray[Any], hint: str, tape: Tape) -> ir.Value:

@@ -219,15 +219,13 @@ def _weights(term: Term, kernel: _Kernel, name: str, block: int, tape: Tape) -> 
     if _stored_as_computed(term, kernel) and term.columns % block == 0:
         blob = packing.pack(kernel.table[term.codes], kernel.width).reshape(shape)
         return tape.constant(blob, f"{name}.packed", (kernel.width, term.codes.size))
-    joined: ir.Value | None = None
-    for width, shift, packed in _stored(term, kernel, name, tape):
-        table = _plane_table(kernel, width, shift)
-        wide = packed
-        if not (kernel.width == width and (table == np.arange(1 << width)).all()):
-            wide = decode.lookup(packed, packing.repack_table(width, table, kernel.width), name, tape)
-        flat = _row_bytes(wide, term, width, kernel.width, name, tape)
-        joined = flat if joined is None else tape.op("BitwiseOr", [joined, flat], name)
-    assert joined is not None
+    planes = _stored(term, kernel, name, tape)
+    if term.columns % 8 == 0 and term.columns % block == 0:
+        return tape.reshape(_joined(planes, kernel, name, tape), shape, name)
+    parts = [_row_bytes(plane, term, kernel, name, tape) for plane in planes]
+    joined = parts[0]
+    for part in parts[1:]:
+        joined = tape.op("BitwiseOr", [joined, part], name)
     wanted = count * block * kernel.width // 8
     have = -(-term.columns * kernel.width // 8)
     if have < wanted:
@@ -236,20 +234,56 @@ def _weights(term: Term, kernel: _Kernel, name: str, block: int, tape: Tape) -> 
     return tape.reshape(joined, shape, name)
 
 
+def _joined(planes: list[_Plane], kernel: _Kernel, name: str, tape: Tape) -> ir.Value:
+    """All planes looked up and joined, in any shape that holds the bytes in order.
+
+    Every node's result stays in memory until the whole graph is folded, so there are as few as possible: the planes are
+    given axes of 2 such that their lookups have one shape without a Reshape.
+    """
+    longest = max(8 // plane.width * kernel.width // 8 for plane in planes)
+    joined: ir.Value | None = None
+    for plane in planes:
+        table = packing.repack_table(plane.width, plane.values, kernel.width)
+        short = (longest // table.shape[1]).bit_length() - 1
+        rows = len(plane.packed)
+        packed = plane.packed.reshape(rows, -1, *[2] * short)
+        alone = len(planes) == 1
+        part = decode.byte_lookup(packed, table, plane.name, tape, plane.coded, alone)
+        joined = part if joined is None else tape.op("BitwiseOr", [joined, part], name)
+    assert joined is not None
+    return joined
+
+
+@dataclass(frozen=True, eq=False)
+class _Plane:
+    """A stored plane: ``values`` are the kernel's bits for each of its codes, ``coded`` (width, number of codes)."""
+
+    width: int
+    packed: NDArray[np.uint8]
+    values: NDArray[np.int64]
+    name: str
+    coded: tuple[int, int]
+
+
 def _stored_as_computed(term: Term, kernel: _Kernel) -> bool:
     """Whether the file may hold the kernel's own codes: one kernel of the stored width, each level one code."""
     return kernel.width == term.bits and kernel.low == 0 and kernel.factor == 1 and len(kernel.table) == 1 << term.bits
 
 
-def _stored(term: Term, kernel: _Kernel, name: str, tape: Tape) -> list[tuple[int, int, ir.Value]]:
+def _stored(term: Term, kernel: _Kernel, name: str, tape: Tape) -> list[_Plane]:
     """The stored planes that the kernel reads. 8-bit codes for 4-bit kernels are stored as two planes."""
     import numpy as np
 
-    if kernel.span >= term.bits:
-        return decode.plane_values(term, name, tape)
-    codes = (term.codes >> np.uint8(kernel.low)) & np.uint8((1 << kernel.span) - 1)
-    part = Term(codes, kernel.span, term.levels[: 1 << kernel.span], term.scales, term.group)
-    return decode.plane_values(part, f"{name}.high" if kernel.low else f"{name}.low", tape)
+    codes, bits = term.codes, term.bits
+    if kernel.span < bits:
+        codes = (codes >> np.uint8(kernel.low)) & np.uint8((1 << kernel.span) - 1)
+        bits, name = kernel.span, f"{name}.high" if kernel.low else f"{name}.low"
+    several = len(packing.SPLITS[bits]) > 1
+    return [
+        _Plane(width, packed, _plane_table(kernel, width, shift), decode.plane_name(name, several, shift),
+               (width, codes.size))
+        for width, shift, packed in packing.planes(codes, bits)
+    ]  # fmt: skip
 
 
 def _plane_table(kernel: _Kernel, width: int, shift: int) -> NDArray[np.int64]:
@@ -267,10 +301,15 @@ def _plane_table(kernel: _Kernel, width: int, shift: int) -> NDArray[np.int64]:
     return values + int(kernel.table[0]) if top else values
 
 
-def _row_bytes(wide: ir.Value, term: Term, width: int, kernel_width: int, name: str, tape: Tape) -> ir.Value:
-    """[N, ceil(K*kernel_width/8)] of looked-up bytes: what a row's last stored byte holds beyond K is cut off."""
-    have = -(-term.columns * width // 8) * kernel_width // width
-    return decode.columns_of(wide, term.rows, have, -(-term.columns * kernel_width // 8), name, tape)
+def _row_bytes(plane: _Plane, term: Term, kernel: _Kernel, name: str, tape: Tape) -> ir.Value:
+    """[N, ceil(K*width/8)] kernel bytes of a plane: what a row's last stored byte holds beyond K is cut off."""
+    import numpy as np
+
+    wide = tape.constant(plane.packed, f"{plane.name}.packed", plane.coded)
+    if not (kernel.width == plane.width and (plane.values == np.arange(1 << plane.width)).all()):
+        wide = decode.lookup(wide, packing.repack_table(plane.width, plane.values, kernel.width), name, tape)
+    have = plane.packed.shape[1] * kernel.width // plane.width
+    return decode.columns_of(wide, term.rows, have, -(-term.columns * kernel.width // 8), name, tape)
 
 
 def _scales(term: Term, kernel: _Kernel, name: str, block: int, tape: Tape) -> ir.Value:
