@@ -37,7 +37,7 @@ class Editor:
         return found
 
     def finished(self) -> Graph:
-        """The graph without tensors that nothing uses, numbered anew, names unique."""
+        """The graph without tensors that nothing uses, numbered anew."""
         graph = self.graph
         used = {place for operator in graph.operators for place in (*operator.inputs, *operator.outputs)}
         used.update(graph.inputs, graph.outputs)
@@ -53,19 +53,8 @@ class Editor:
         ]
         return Graph(
             graph.name,
-            _unique([graph.tensors[place] for place in kept]),
+            [graph.tensors[place] for place in kept],
             operators,
             [number[place] for place in graph.inputs],
             [number[place] for place in graph.outputs],
         )
-
-
-def _unique(tensors: list[Tensor]) -> list[Tensor]:
-    """Tensors of the same name get a number behind it: interpreters find inputs by name."""
-    seen: dict[str, int] = {}
-    found = []
-    for tensor in tensors:
-        count = seen.get(tensor.name, 0)
-        seen[tensor.name] = count + 1
-        found.append(tensor if not count else replace(tensor, name=f"{tensor.name}_{count}"))
-    return found

@@ -132,7 +132,11 @@ class _Writer:
 
     def _graph(self, graph: Graph) -> Any:
         extra: list[Any] = []
-        tensors = [self._tensor(tensor, len(graph.tensors), extra) for tensor in graph.tensors]
+        names = _unique_names(graph)
+        tensors = [
+            self._tensor(tensor, name, len(graph.tensors), extra)
+            for tensor, name in zip(graph.tensors, names, strict=True)
+        ]
         return schema.library().SubGraphT(
             tensors=tensors + extra,
             inputs=_ints(graph.inputs),
@@ -141,12 +145,12 @@ class _Writer:
             name=graph.name,
         )
 
-    def _tensor(self, tensor: Tensor, count: int, extra: list[Any]) -> Any:
+    def _tensor(self, tensor: Tensor, name: str, count: int, extra: list[Any]) -> Any:
         packed = schema.library().TensorT(
             shape=_ints(tensor.shape),
             type=schema.type_code(tensor.dtype),
             buffer=self._buffer(tensor),
-            name=tensor.name,
+            name=name,
             isVariable=tensor.is_variable,
             shapeSignature=_ints(tensor.signature) if tensor.signature is not None else None,
             hasRank=True,
@@ -197,6 +201,21 @@ class _Writer:
         elif options is not None:
             packed.builtinOptions, packed.builtinOptionsType = options[:2]
         return packed
+
+
+def _unique_names(graph: Graph) -> list[str]:
+    """The tensors' names, a number behind those that were there before: tools look tensors up by name."""
+    taken = {tensor.name for tensor in graph.tensors}
+    seen: set[str] = set()
+    names = []
+    for tensor in graph.tensors:
+        name, count = tensor.name, 0
+        while name in seen or (count and name in taken):
+            count += 1
+            name = f"{tensor.name}_{count}"
+        seen.add(name)
+        names.append(name)
+    return names
 
 
 def _operator_code(op: str, version: int) -> Any:

@@ -47,6 +47,14 @@ class LiteSession:
         """The names of the inputs."""
         return list(self._places)
 
+    def details(self) -> list[tuple[str, list[int], str]]:
+        """Of each input in order: its name, its dimensions (-1: free) and its dtype."""
+        names = {place: name for name, place in self._places.items()}
+        return [
+            (names[entry["index"]], [int(size) for size in entry["shape_signature"]], np.dtype(entry["dtype"]).name)
+            for entry in self._interpreter.get_input_details()
+        ]
+
     def run(self, feeds: Feeds) -> list[NDArray[Any]]:
         """The outputs in order. ExportError when the model refuses the inputs."""
         try:
