@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +17,7 @@ from mobile.formats import index
 if TYPE_CHECKING:
     import onnx_ir as ir
 
+    from exporters.checkpoints import Bound
     from exporters.compress.tensors import CompressedModel, CompressedTensor
     from exporters.targets import Target
 
@@ -67,43 +69,59 @@ def least_opset(asked: Request, target: Target | None) -> int:
         rules = [rule for rule in _parsed(asked.scheme).rules if rule.family == "nbit"]
         if any(rule.options.get("b") in (3, 5, 6, 7) for rule in rules):
             return _JOIN_OPSET
-    if asked.weights is not None:
-        tensors = read_weights(asked).tensors.values()
-        if any(getattr(tensor, "width", 0) in (3, 5, 6, 7) and tensor.family == "nbit" for tensor in tensors):
-            return _JOIN_OPSET
+    if asked.weights is not None and 3 in _widths(asked.weights):
+        return _JOIN_OPSET
     return _LEAST_OPSET
 
 
-def read_weights(asked: Request) -> CompressedModel:
+def _widths(weights: Path) -> set[int]:
+    """The widths of the codes in a file; 3 stands for 3, 5, 6 and 7."""
+    from exporters.checkpoints import open_checkpoint
+    from exporters.compress.spec import is_spec, read_spec
+
+    if weights.is_file() and is_spec(weights):
+        found = read_spec(weights).tensors.values()
+        widths = {getattr(tensor, "width", 0) for tensor in found if tensor.family == "nbit"}
+    else:
+        widths = {entry.width for entry in open_checkpoint(weights).entries.values()}
+    return {3 if width in (3, 5, 6, 7) else width for width in widths}
+
+
+def _read_weights(model: ir.Model, asked: Request) -> Bound:
     """The compressed weights of the file: a compressed spec, or a checkpoint. ModelError says what is wrong with it."""
+    from exporters.checkpoints import Bound, bind, open_checkpoint
     from exporters.compress.spec import is_spec, read_spec
 
     assert asked.weights is not None
     if asked.weights.is_file() and is_spec(asked.weights):
-        return read_spec(asked.weights)
-    from exporters.checkpoints import read_checkpoint
-
-    found: CompressedModel = read_checkpoint(asked.weights, dict(asked.names) or None)
-    return found
+        return Bound(read_spec(asked.weights), {}, 0)
+    return bind(open_checkpoint(asked.weights), model, asked.names)
 
 
-def compressed_weights(model: ir.Model, asked: Request) -> tuple[CompressedModel, list[str]]:
-    """The compressed weights for a graph, and notes about what stays float. ModelError on NaN and infinity."""
+def compressed_weights(model: ir.Model, asked: Request) -> Bound:
+    """The compressed weights for a graph, and notes about what stays float. ModelError on NaN and infinity.
+
+    Those of a checkpoint are read at each use and not kept.
+    """
+    from exporters.checkpoints import Bound
+    from exporters.checkpoints.entries import Lazy
     from exporters.compress.tensors import CompressedModel
     from exporters.compress.weights import find_weights, left_out
 
-    tensors: dict[str, CompressedTensor] = {}
-    origin: dict[str, Any] = {}
-    if asked.weights is not None:
-        given = read_weights(asked)
-        tensors.update(given.tensors)
-        origin.update(given.origin)
-    notes = [] if asked.weights is not None else [f"{name} stays float: {why}" for name, why in left_out(model).items()]
-    if asked.scheme is not None:
-        found = {weight.name: weight for weight in find_weights(model) if weight.name not in tensors}
-        tensors.update(_fitted(found, asked.scheme))
-        origin["scheme"] = asked.scheme
-    return CompressedModel(tensors, origin), notes
+    if asked.weights is None:
+        notes = [f"{name} stays float: {why}" for name, why in left_out(model).items()]
+        given = Bound(CompressedModel({}), {}, 0, notes)
+    else:
+        given = _read_weights(model, asked)
+    if asked.scheme is None:
+        return given
+    own = {weight.name: weight for weight in find_weights(model) if weight.name not in given.model.tensors}
+    if not given.model.tensors:
+        return replace(given, model=CompressedModel(_fitted(own, asked.scheme), {"scheme": asked.scheme}))
+    loads = {name: partial(given.model.tensors.__getitem__, name) for name in given.model.tensors}
+    made = _fitted(own, asked.scheme)
+    loads.update({name: partial(made.__getitem__, name) for name in made})
+    return replace(given, model=CompressedModel(Lazy(loads), {**given.model.origin, "scheme": asked.scheme}))
 
 
 def _fitted(found: Mapping[str, Any], text: str) -> dict[str, CompressedTensor]:
@@ -134,6 +152,7 @@ class Compressed:
     model: CompressedModel
     lowered: Lowered
     notes: list[str]
+    reals: Mapping[str, Any] = field(default_factory=dict)  # of a checkpoint, by initialiser
 
     def entries(self) -> list[dict[str, Any]]:
         """What the manifest says of each weight."""
@@ -150,20 +169,28 @@ class Compressed:
 
 def compress_graph(model: ir.Model, asked: Request, target: Target | None) -> Compressed:
     """Compresses and lowers the graph in place."""
-    compressed, notes = compressed_weights(model, asked)
+    from exporters.checkpoints import put_reals
+
+    bound = compressed_weights(model, asked)
+    compressed = bound.model
     if not compressed.tensors:
         raise ExportError("there is no weight that could be compressed", "Export it without --scheme.")
+    put_reals(model, bound.reals)
     lowered = lower(model, compressed, target, asked.wishes)
     model.metadata_props[METADATA] = json.dumps(
         {name: [bits, values] for name, (bits, values) in lowered.packed.items()}, separators=(",", ":")
     )
-    return Compressed(compressed, lowered, [*notes, *lowered.notes])
+    return Compressed(compressed, lowered, [*bound.notes, *lowered.notes], bound.reals)
 
 
-def reference_graph(model: ir.Model, compressed: CompressedModel) -> None:
+def reference_graph(model: ir.Model, done: Compressed) -> None:
     """Gives the float graph the dequantised weights, in place: what the artifact is compared with."""
     import onnx_ir as ir
 
+    from exporters.checkpoints import put_reals
+
+    put_reals(model, done.reals)
+    compressed = done.model
     for graph in model.graphs():
         for name, value in graph.initializers.items():
             tensor = compressed.tensors.get(name)

@@ -340,7 +340,7 @@ def _compress(
             "Nothing was published. Please report it, with the scheme and the target.",
         )
     reference = load_ir(graph)
-    compressing.reference_graph(reference, done.model)
+    compressing.reference_graph(reference, done)
     path = stage.folder / "work" / "reference.onnx"
     _write(reference, path, "reference.data")
     names = [value.name for value in source.index.outputs]

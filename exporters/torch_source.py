@@ -70,17 +70,22 @@ def open_program(
 
 def open_exported(path: Path, folder: Path, target: Target | None, seed: int) -> Source:
     """A program saved by torch.export.save, converted to ONNX in ``folder``. Its own example inputs are compared on."""
-    torch = _torch()
-    if not path.is_file():
-        raise ModelError(f"{path}: there is no such file", "Check the path.")
-    with _foreign(f"{path}: torch.export.load"):
-        program = torch.export.load(str(path))
+    program = load_exported(path)
     if program.example_inputs is None:
         raise ExportError(f"{path}: was saved without example inputs", "Save it with torch.export.save(program, FILE).")
     args, kwargs = program.example_inputs
     size = path.stat().st_size
     origin = {"kind": "torch-pt2", "name": path.name, "sha256": file_sha256(path), "size_bytes": size}
     return _converted(str(path), program, args, kwargs, None, folder, target, origin)
+
+
+def load_exported(path: Path) -> Any:
+    """The torch.export.ExportedProgram in a .pt2 file. ModelError or ExportError when it cannot be loaded."""
+    torch = _torch()
+    if not path.is_file():
+        raise ModelError(f"{path}: there is no such file", "Check the path.")
+    with _foreign(f"{path}: torch.export.load"):
+        return torch.export.load(str(path))
 
 
 def _torch() -> Any:

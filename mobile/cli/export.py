@@ -17,7 +17,7 @@ from mobile.cli.parsing import bindings, scales
 @click.option("--format", "form", type=click.Choice(["onnx", "tflite"]), help="Its format; else by FILE's suffix.")
 @click.option("--scheme", help="Compress: int8, w8a16 (calibrated), int8-dynamic, or weights, as ternary or a.*=int4.")
 @click.option("--weights", type=click.Path(), help="Compressed weights: a compressed spec, or a checkpoint.")
-@click.option("--names", multiple=True, metavar="THEIRS=OURS", help="A weight's name there and in the graph.")
+@click.option("--names", multiple=True, metavar="THEIRS=OURS", help="A name there and in the graph, or a JSON file.")
 @click.option("--adapter", type=click.Choice(["merge", "apart"]), default="merge", show_default=True, help="Of LoRA.")
 @click.option("--rows", type=int, help="Rows of matrix products (tokens x batch) where the graph leaves them open.")
 @click.option("--target", help="What it must run on: ort:1.19, litert:2.3, tflite:2.14, or a device's name.")
@@ -58,7 +58,7 @@ def command(ctx: click.Context, /, source: str, output: str, form: str | None, a
             scheme=asked["scheme"],
             target=target_text(asked["target"], form, open_inventory(ctx)) if asked["target"] else None,
             weights=Path(asked["weights"]) if asked["weights"] else None,
-            names=dict(_name_pair(text) for text in asked["names"]),
+            names=_names(asked["names"]),
             adapter=asked["adapter"],
             rows=asked["rows"],
             labels=asked["labels"],
@@ -77,6 +77,15 @@ def command(ctx: click.Context, /, source: str, output: str, form: str | None, a
     for line in result.lines():
         click.echo(line)
     return 0
+
+
+def _names(given: tuple[str, ...]) -> dict[str, str]:
+    """Names there and in the graph; what is given by hand goes before what a file says."""
+    from exporters.checkpoints import read_names
+
+    files = [text for text in given if text.endswith(".json") and "=" not in text]
+    names = {theirs: ours for text in files for theirs, ours in read_names(Path(text)).items()}
+    return {**names, **dict(_name_pair(text) for text in given if text not in files)}
 
 
 def _name_pair(text: str) -> tuple[str, str]:
