@@ -55,6 +55,14 @@ class LiteSession:
             for entry in self._interpreter.get_input_details()
         ]
 
+    def scales(self) -> tuple[tuple[float, int] | None, tuple[float, int] | None]:
+        """Scale and zero point of the first input and the first output; None for each that is not quantised."""
+        entries = self._interpreter.get_input_details()[0], self._interpreter.get_output_details()[0]
+        first, second = (
+            (float(scale), int(zero)) if scale else None for scale, zero in (entry["quantization"] for entry in entries)
+        )
+        return first, second
+
     def run(self, feeds: Feeds) -> list[NDArray[Any]]:
         """The outputs in order. ExportError when the model refuses the inputs."""
         try:
