@@ -4,7 +4,7 @@ The peers: the test on pooled inferences that benchmark tools make (Mann-Whitney
 after every block at the full 5 %. Sequential alternatives that were looked at: other ways to spend the 5 %, and an
 e-value (the Bayes factor of the t-test with a normal prior on the effect, an e-process for this group: M. Pérez-Ortiz
 and others, "E-statistics, group invariance and anytime-valid testing", Annals of Statistics 52, 2024).
-`python -m benchmarks.verdicts [SESSIONS]`: sessions of each world, 300.
+`python -m benchmarks.verdicts [SESSIONS]`: sessions of each world, 200.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from mobile.compare.exact import doubled_ranks, tails
 from mobile.compare.history import change_points
 from mobile.compare.sequential import Looks
 from mobile.compare.units import Group, side_of
-from mobile.compare.until import decided, until
+from mobile.compare.until import until
 from mobile.compare.verdict import Comparison, blocks_between, compare
 from mobile.results.steady import steady_of
 from tests.support.run_simulator import P50, WORLDS, World, ar1, session
@@ -29,6 +29,7 @@ from tests.support.run_simulator import P50, WORLDS, World, ar1, session
 DIFFERENT = ("faster", "slower")
 MOST_BLOCKS = 15
 MARGIN = P50.margin
+INTERVALS = 20
 
 
 def pooled_p(durations: np.ndarray, sides: list[int]) -> float:
@@ -86,7 +87,7 @@ def power(rng: np.random.Generator, sessions: int) -> list[Line]:
     """3 % at a CV of 2 % with 10 runs."""
     lines = []
     for blocked in (False, True):
-        one = fixed(rng, World("", cv=0.02, within=0.02), 10, 0.03, blocked, 2 * sessions)
+        one = fixed(rng, World("", cv=0.02, within=0.005), 10, 0.03, blocked, 2 * sessions)
         words = f"3 % at a CV of 2 %, 10 runs{', in turns' if blocked else ''}: seen"
         lines.append(Line(words, f"{one['different']:.1%}", "85 % (limit)", one["different"] / 0.85, ">= 1"))
     return lines
@@ -94,7 +95,7 @@ def power(rng: np.random.Generator, sessions: int) -> list[Line]:
 
 def equivalence(rng: np.random.Generator, sessions: int) -> list[Line]:
     """Equivalence where the truth lies at the margin, beyond it, and at nothing."""
-    world, lines = World("", cv=0.005, within=0.02), []
+    world, lines = World("", cv=0.005, within=0.005), []
     for effect, goal in ((MARGIN, "<= 1"), (1.5 * MARGIN, "0"), (-MARGIN / (1 + MARGIN), "<= 1"), (0.0, "large")):
         one = fixed(rng, world, 10, effect, False, 2 * sessions)
         words = f"margin 2 %, truth {effect:+.1%}, CV 0.5 %: called equivalent"
@@ -129,29 +130,41 @@ def _places(group: Group) -> list[int]:
 
 
 def ends(rng: np.random.Generator, sessions: int) -> list[Line]:
-    """What `--until-decided` ends with, block by block as the command does it: verdict, runs, interval."""
+    """What `--until-decided` ends with: verdict, runs, and (of some sessions, it takes long) the interval."""
     lines = []
-    world = World("", cv=0.02, within=0.02)
-    for effect, right in ((0.03, "slower"), (0.05, "slower"), (0.0, "equivalent"), (1.5 * MARGIN, "slower")):
+    world = World("", cv=0.02, within=0.005)
+    for effect, right in ((0.03, "slower"), (0.05, "slower"), (0.0, "equivalent"), (MARGIN, "slower")):
         verdicts, runs, held = [], [], []
-        for _ in range(max(20, sessions // 6)):
+        for number in range(sessions):
             a, b, _, _ = session(rng, world, 2 * MOST_BLOCKS, effect)
-            for block in range(1, MOST_BLOCKS + 1):
-                parts = [Group(g.name, tuple(u for u in g.units if u.mark["block"] < block)) for g in (a, b)]
-                if decided(*parts, P50, MOST_BLOCKS):
-                    break
-            one = until(*parts, P50, MOST_BLOCKS)
-            verdicts.append(one.verdict)
-            runs.append(one.count_a)
-            held.append((one.low or 0) <= 1 + effect <= (one.high or 9))
+            blocks = blocks_between(*(side_of(group, _places(group)) for group in (a, b)))
+            verdict, look = _end(Looks(blocks, MOST_BLOCKS, draws=3000, seed=int(rng.integers(2**31))))
+            verdicts.append(verdict)
+            runs.append(2 * look)
+            if number < INTERVALS:
+                parts = [Group(group.name, tuple(u for u in group.units if u.mark["block"] < look)) for group in (a, b)]
+                one = until(*parts, P50, MOST_BLOCKS)
+                held.append((one.low or 0) <= 1 + effect <= (one.high or 9))
         share = float(np.mean([verdict == right for verdict in verdicts]))
         words = f"truth {effect:+.1%} at a CV of 2 %: ends as {right} after {np.mean(runs):.1f} runs (mean)"
-        lines.append(Line(words, f"{share:.0%}", f"interval holds in {np.mean(held):.0%}", share, "shown"))
-        if effect > MARGIN:
+        lines.append(Line(words, f"{share:.0%}", f"interval holds in {sum(held)} of {len(held)}", share, "shown"))
+        if effect >= MARGIN:
             wrong = float(np.mean([verdict == "equivalent" for verdict in verdicts]))
             words = f"truth {effect:+.1%}: called equivalent"
             lines.append(Line(words, f"{wrong:.1%}", "5 % (limit)", wrong / 0.05, "<= 1"))
     return lines
+
+
+def _end(looks: Looks) -> tuple[str, int]:
+    """(verdict, look) at which the command would stop: it decides at each look by what was crossed until then."""
+    plain, margin = looks.crossing(), math.log1p(MARGIN)
+    never = MOST_BLOCKS + 1
+    slower, faster = plain.above or never, plain.below or never
+    alike = max(looks.crossing(margin).below or never, looks.crossing(-margin).above or never)
+    look = min(slower, faster, alike)
+    if look == never:
+        return "undecided", MOST_BLOCKS
+    return ("equivalent" if alike == look else "slower" if slower == look else "faster"), look
 
 
 def ways_to_look(rng: np.random.Generator, sessions: int) -> list[Line]:
@@ -161,7 +174,7 @@ def ways_to_look(rng: np.random.Generator, sessions: int) -> list[Line]:
         f"alpha spent with the blocks to the power of {power}": [] for power in (1.0, 1.5, 2.0, 3.0)
     }
     ways[e_value] = []
-    world = World("", cv=0.02, within=0.02, drift=0.05)
+    world = World("", cv=0.02, within=0.005, drift=0.05)
     for _ in range(sessions):
         a, b, _, _ = session(rng, world, 2 * MOST_BLOCKS, 0.03)
         blocks = blocks_between(*(side_of(group, _places(group)) for group in (a, b)))
@@ -230,7 +243,7 @@ def over_time(rng: np.random.Generator, sessions: int) -> list[Line]:
 
 def main() -> None:
     """Prints the tables."""
-    sessions = int(sys.argv[1]) if len(sys.argv) > 1 else 300
+    sessions = int(sys.argv[1]) if len(sys.argv) > 1 else 200
     rng = np.random.default_rng(7)
     for title, part in (
         ("Verdicts where nothing changed", nothing_changed),

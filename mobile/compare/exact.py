@@ -1,20 +1,23 @@
 """The exact test: did the runs of B come from elsewhere than those of A?
 
 What is ranked are run medians, one number for each gated process launch. Under "nothing changed", every way to hand out
-the two names among the runs of a block is as likely as the one that happened; the test counts them all. With a single
-block that is the exact Mann-Whitney test, ties included (mid-ranks). With blocks of an interleaved measurement it is
-the aligned-rank test: J. L. Hodges and E. L. Lehmann, "Rank Methods for Combination of Independent Experiments in
-Analysis of Variance", Annals of Mathematical Statistics 33 (1962); the distribution is built by the shift algorithm of
-B. Streitberg and J. Röhmel (Statistical Software Newsletter 12, 1986), block by block.
+the two names among the runs of a block is as likely as the one that happened; the test counts them all. The statistic
+is the sum of B's normal scores (B. L. van der Waerden, Proc. K. Ned. Akad. Wet. A 55, 1952): ranks, written as the
+values that a normal distribution would have there. With blocks of an interleaved measurement the runs are first aligned
+(J. L. Hodges and E. L. Lehmann, "Rank Methods for Combination of Independent Experiments in Analysis of Variance",
+Annals of Mathematical Statistics 33, 1962). The distribution is built by the shift algorithm of B. Streitberg and
+J. Röhmel (Statistical Software Newsletter 12, 1986), block by block; ties share their score.
 
-Ranks and not means, because one run in twenty is disturbed on real boards: a rank test loses little to it, and costs
-5 % of efficiency where none is.
+Scores of ranks and not means, because a run in twenty is disturbed on real boards: that costs a test of means most of
+its power. Normal scores and not plain ranks (Mann-Whitney), because they lose nothing where no run is disturbed: with
+10 runs each, 3 % at a spread of 2 % are seen in 87 % of the cases instead of 85 % (in turns 85 % instead of 83 %).
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from statistics import NormalDist
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
@@ -23,7 +26,8 @@ if TYPE_CHECKING:
 
     Floats = NDArray[np.float64]
 
-LARGEST_EXACT = 120  # runs in one block: beyond, the normal distribution of the rank sum is as good
+LARGEST_EXACT = 80  # runs: beyond, the normal distribution of the sum is as good
+_STEPS = 100  # of a score in one standard deviation: whole numbers can be counted
 _DIGITS = 12  # of a logarithm: what differs by less is a tie
 
 
@@ -35,7 +39,7 @@ class Block(NamedTuple):
 
 
 class Tails(NamedTuple):
-    """Probabilities, were nothing changed: ``lower`` of a rank sum of B as small as this one, ``upper`` as large."""
+    """Probabilities, had nothing changed: ``lower`` of a sum of B's scores as small as this one, ``upper`` as large."""
 
     lower: float
     upper: float
@@ -53,11 +57,11 @@ def tails(blocks: Sequence[Block], shift: float = 0.0) -> Tails:
     usable = [block for block in blocks if len(block.a) and len(block.b)]
     if not usable:
         return Tails(1.0, 1.0)
-    ranks = aligned_ranks(usable, shift)
+    scores = aligned_scores(usable, shift)
     seen, place, counts = 0, 0, []
     for block in usable:
         size_a, size_b = len(block.a), len(block.b)
-        own = ranks[place : place + size_a + size_b]
+        own = scores[place : place + size_a + size_b]
         seen += int(own[size_a:].sum())
         counts.append((own, size_b))
         place += size_a + size_b
@@ -71,15 +75,22 @@ def tails(blocks: Sequence[Block], shift: float = 0.0) -> Tails:
     return Tails(float(min(1.0, chances[: at + 1].sum())), float(min(1.0, chances[at:].sum())))
 
 
-def aligned_ranks(blocks: Sequence[Block], shift: float = 0.0) -> NDArray[np.int64]:
-    """Twice the mid-ranks over all blocks, A's before B's in each, once each block's own median is taken away."""
+def aligned_scores(blocks: Sequence[Block], shift: float = 0.0) -> NDArray[np.int64]:
+    """The normal scores over all blocks as whole numbers from 0 on, A's before B's in each block.
+
+    Of several blocks, each block's own median is taken away first. ``shift`` is taken from B.
+    """
     import numpy as np
 
     aligned = []
     for block in blocks:
         values = np.concatenate((block.a, block.b - shift))
         aligned.append(values - np.median(values) if len(blocks) > 1 else values)
-    return doubled_ranks(np.concatenate(aligned))
+    ranks = doubled_ranks(np.concatenate(aligned))
+    normal, places = NormalDist(), 2 * (len(ranks) + 1)
+    known = {rank: round(_STEPS * normal.inv_cdf(rank / places)) for rank in set(ranks.tolist())}
+    least = min(known.values())
+    return np.array([known[rank] - least for rank in ranks.tolist()], dtype=np.int64)
 
 
 def doubled_ranks(values: Floats) -> NDArray[np.int64]:
@@ -97,17 +108,17 @@ def doubled_ranks(values: Floats) -> NDArray[np.int64]:
     return twice
 
 
-def _sums(ranks: NDArray[np.int64], chosen: int) -> tuple[int, Floats]:
-    """(smallest sum, chance of each sum from it on) of ``chosen`` of the ranks, all choices alike."""
+def _sums(scores: NDArray[np.int64], chosen: int) -> tuple[int, Floats]:
+    """(smallest sum, chance of each sum from it on) of ``chosen`` of the scores, all choices alike."""
     import numpy as np
 
-    ordered = np.sort(ranks)
+    ordered = np.sort(scores)
     floor, most = int(ordered[:chosen].sum()), int(ordered[len(ordered) - chosen :].sum())
     ways = np.zeros((chosen + 1, most + 1))
     ways[0, 0] = 1.0
-    for number, rank in enumerate(ordered.tolist(), start=1):
+    for number, score in enumerate(ordered.tolist(), start=1):
         taken = min(number, chosen)
-        ways[1 : taken + 1, rank:] += ways[:taken, : most + 1 - rank].copy()
+        ways[1 : taken + 1, score:] += ways[:taken, : most + 1 - score].copy()
     row = ways[chosen, floor:]
     return floor, row / row.sum()
 

@@ -16,7 +16,7 @@ import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
-from mobile.compare.exact import Block, aligned_ranks
+from mobile.compare.exact import Block, aligned_scores
 
 if TYPE_CHECKING:
     import numpy as np
@@ -82,8 +82,8 @@ class Looks:
         count = len(self._blocks)
         weights = np.zeros((self._names.shape[1], count))
         for look in range(1, count + 1):
-            ranks = aligned_ranks(self._blocks[:look], shift).astype(np.float64)
-            weights[: len(ranks), look - 1] = _centred(ranks, self._blocks[:look])
+            scores = aligned_scores(self._blocks[:look], shift).astype(np.float64)
+            weights[: len(scores), look - 1] = _centred(scores, self._blocks[:look])
         path: Floats = self._names @ weights
         return path
 
@@ -141,14 +141,14 @@ def _above(reached: Floats) -> float:
     return float(larger[-1]) if len(larger) else math.inf
 
 
-def _centred(ranks: Floats, blocks: Sequence[Block]) -> Floats:
-    """The ranks without their block's mean."""
+def _centred(scores: Floats, blocks: Sequence[Block]) -> Floats:
+    """The scores without their block's mean."""
     place = 0
     for block in blocks:
         size = len(block.a) + len(block.b)
-        ranks[place : place + size] -= ranks[place : place + size].mean()
+        scores[place : place + size] -= scores[place : place + size].mean()
         place += size
-    return ranks
+    return scores
 
 
 def _names(blocks: Sequence[Block], draws: int, rng: np.random.Generator) -> Floats:

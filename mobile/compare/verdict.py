@@ -28,7 +28,6 @@ MARGIN = 0.02
 POWER = 0.8  # of the number of further runs that is told
 EQUIVALENT, UNDECIDED = "equivalent", "undecided"
 MOST_RUNS = 10_000  # further runs that are told: more is "never, at this spread"
-_RANK_EFFICIENCY = 3 / math.pi  # of the rank test on normal data (Hodges and Lehmann 1956)
 
 
 @dataclass(frozen=True)
@@ -179,8 +178,8 @@ def _decided(draft: Comparison, terms: Terms, count: int) -> Comparison:
 def further_runs(draft: Comparison, terms: Terms, count: int) -> int | None:
     """How many runs of each side are still missing for a verdict with POWER, if the estimates are right.
 
-    Normal approximation of two groups (two-sided alpha for a difference, half of it on each side for equivalence) with
-    the rank test's efficiency; never fewer than the exact test can decide with. None where that is more than MOST_RUNS.
+    Normal approximation of two groups (two-sided alpha for a difference, half of it on each side for
+    equivalence); never fewer than the exact test can decide with. None where that is more than MOST_RUNS.
     """
     alpha = terms.alpha / count
     least = fewest_runs(alpha)
@@ -197,7 +196,7 @@ def further_runs(draft: Comparison, terms: Terms, count: int) -> int | None:
         wanted.append(((reach + normal.inv_cdf(POWER)) * draft.spread / away) ** 2)
     if away < margin:
         wanted.append(((reach + both) * draft.spread / (margin - away)) ** 2)
-    needed = 2 * min(wanted) / _RANK_EFFICIENCY + reach**2 / 4
+    needed = 2 * min(wanted) + reach**2 / 4
     if needed > MOST_RUNS:
         return None
     return max(1, max(least, math.ceil(needed)) - have)
