@@ -11,7 +11,7 @@ from exporters.tflite.carry import carry
 from exporters.tflite.plain import float_program
 from exporters.tflite.quantise_static import quantise_static
 from exporters.tflite.quantise_weights import quantise_weights
-from exporters.tflite.rules import Runtime, refused
+from exporters.tflite.rules import Runtime, check_loads
 from mobile.errors import ExportError, UsageError
 
 if TYPE_CHECKING:
@@ -65,7 +65,5 @@ def carried(program: Program, compressed: Mapping[str, CompressedTensor], runtim
 
 
 def _checked(found: Quantised, runtime: Runtime) -> Quantised:
-    missing = refused(found.program, runtime)
-    if missing:
-        raise ExportError(f"{runtime.name} would not load the model: {', '.join(missing)}", "Choose another target.")
+    check_loads(found.program, runtime)
     return found

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from exporters.tflite import registered
 from exporters.tflite.versions import version_of
-from mobile.errors import UsageError
+from mobile.errors import ExportError, UsageError
 
 if TYPE_CHECKING:
     from exporters.tflite.ir import Program
@@ -70,6 +70,13 @@ def parse_runtime(text: str | None) -> Runtime:
     if found[1].lower() == "tflite":
         return TFLITE_2_14
     return LITERT_2_3 if (int(found[2]), int(found[3])) >= LITERT_2_3.version else TFLITE_2_14
+
+
+def check_loads(program: Program, runtime: Runtime) -> None:
+    """ExportError names what the runtime would not load."""
+    missing = refused(program, runtime)
+    if missing:
+        raise ExportError(f"{runtime.name} would not load the model: {', '.join(missing)}", "Choose another target.")
 
 
 def refused(program: Program, runtime: Runtime) -> list[str]:
