@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import zipfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
@@ -25,7 +25,7 @@ class Samples:
     """Items for the inputs of a model, fed batch by batch.
 
     ``stacked`` arrays hold one item (or fixed batch) after the other along axis 0; ``whole`` ones go to every batch as
-    they are. ``step`` is how many rows of a stacked array make a batch.
+    they are. ``step`` is how many rows of a stacked array make a batch; inputs in ``free`` take any number of rows.
     """
 
     stacked: dict[str, NDArray[Any]]
@@ -35,6 +35,7 @@ class Samples:
     scale: Mapping[str, float]
     items: int
     notes: list[str] = field(default_factory=list)
+    free: tuple[str, ...] = ()
 
     def batches(self, limit: int | None = None) -> Iterator[dict[str, NDArray[Any]]]:
         """The feeds of each batch, of at most ``limit`` items altogether; scaled to the input's dtype."""
@@ -81,8 +82,6 @@ def read_samples(
 def _read_folder(
     folder: Path, inputs: Sequence[TensorInfo], scale: Mapping[str, float], dims: Mapping[str, int]
 ) -> dict[str, NDArray[Any]]:
-    import numpy as np
-
     files = sorted(path for path in folder.iterdir() if path.suffix in (".npz", ".npy"))
     if not files:
         raise InputError(f"{folder}: no .npz or .npy file in it", "Put one file per item, or one .npz, there.")
@@ -95,10 +94,43 @@ def _read_folder(
             parts[name].append(array)
         if total > MAX_BYTES:
             raise InputError(f"{folder}: more than {MAX_BYTES} bytes of data", "Use fewer items.")
+    return _joined(folder, parts)
+
+
+def samples_of(
+    where: str,
+    feeds: Iterable[Mapping[str, NDArray[Any]]],
+    inputs: Sequence[TensorInfo],
+    scale: Mapping[str, float],
+    dims: Mapping[str, int],
+) -> Samples:
+    """The samples in ``feeds``, one dict of arrays for each item or batch; checked as those of a file are."""
+    parts: dict[str, list[NDArray[Any]]] = {value.name: [] for value in inputs}
+    total = 0
+    for number, feed in enumerate(feeds):
+        for value in inputs:
+            place = f"{where}: item {number}: {value.name}"
+            if value.name not in feed:
+                raise InputError(f"{place} is missing; it has {', '.join(map(str, feed)) or 'nothing'}")
+            array = feed[value.name]
+            _check_dtype(place, array.dtype, value, scale)
+            _check_shape(place, array.shape, _bound_shape(value, dims))
+            total += array.nbytes
+            parts[value.name].append(array)
+        if total > MAX_BYTES:
+            raise InputError(f"{where}: more than {MAX_BYTES} bytes of data", "Use fewer items.")
+    if not all(parts.values()):
+        raise InputError(f"{where}: no items")
+    return _arranged(where, _joined(where, parts), inputs, scale, dims)
+
+
+def _joined(where: Path | str, parts: Mapping[str, list[NDArray[Any]]]) -> dict[str, NDArray[Any]]:
+    import numpy as np
+
     try:
         return {name: np.concatenate(arrays) if arrays[0].ndim else arrays[0] for name, arrays in parts.items()}
     except ValueError as error:
-        raise InputError(f"{folder}: its files hold arrays of different shapes: {error}") from error
+        raise InputError(f"{where}: its items are arrays of different shapes: {error}") from error
 
 
 def _read_npy(
@@ -220,7 +252,7 @@ def _check_shape(where: str, shape: tuple[int, ...], wanted: tuple[int | None, .
 
 
 def _arranged(
-    path: Path,
+    path: Path | str,
     arrays: dict[str, NDArray[Any]],
     inputs: Sequence[TensorInfo],
     scale: Mapping[str, float],
@@ -247,4 +279,5 @@ def _arranged(
         words = ", ".join(f"{name} {len(array)}" for name, array in stacked.items())
         raise InputError(f"{path}: the inputs have different numbers of items: {words}")
     items = max((len(array) for array in stacked.values()), default=1)
-    return Samples(stacked, step, whole, {value.name: value.dtype for value in inputs}, scale, items)
+    dtypes = {value.name: value.dtype for value in inputs}
+    return Samples(stacked, step, whole, dtypes, scale, items, free=tuple(free))
