@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 _PROGRAM = re.compile(r"(?P<file>.+\.py):(?P<factory>[A-Za-z_][A-Za-z_0-9]*)")
-_PARITY_INPUTS = 3  # generated ones; the last has two items where the batch is free
+PARITY_INPUTS = 3  # generated ones; the last has two items where the batch is free
 
 
 @dataclass(frozen=True)
@@ -82,7 +82,7 @@ def _open_onnx(path: Path, dims: Mapping[str, int], seed: int, need_feeds: bool)
     session = Session(path, str(path))
     feeds = []
     if need_feeds:
-        feeds = generate(found.inputs, seed, dims, _PARITY_INPUTS, lambda feed: _ignore(session.run(feed)))
+        feeds = generate(found.inputs, seed, dims, PARITY_INPUTS, lambda feed: _ignore(session.run(feed)))
     origin = {"kind": "onnx", "name": path.name, "sha256": found.sha256, "size_bytes": found.size_bytes}
     if found.producer:
         origin["producer"] = found.producer

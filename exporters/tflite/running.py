@@ -37,6 +37,8 @@ class LiteSession:
                 experimental_preserve_all_tensors=keep,
             )
             self._places = _places(self._interpreter)
+            self._known = {entry["name"]: entry["index"] for entry in self._interpreter.get_input_details()}
+            self._known |= self._places
             self._outputs = [entry["index"] for entry in self._interpreter.get_output_details()]
         except (RuntimeError, ValueError) as error:
             raise ExportError(f"{name}: LiteRT cannot load it: {one_line(error)}") from error
@@ -68,7 +70,7 @@ class LiteSession:
         try:
             self._resize(feeds)
             for name, array in feeds.items():
-                self._interpreter.set_tensor(self._places[name], np.ascontiguousarray(array).reshape(np.shape(array)))
+                self._interpreter.set_tensor(self._known[name], np.ascontiguousarray(array).reshape(np.shape(array)))
             self._interpreter.invoke()
             return [np.array(self._interpreter.get_tensor(place)) for place in self._outputs]
         except (RuntimeError, ValueError, KeyError) as error:
@@ -87,7 +89,7 @@ class LiteSession:
         if shapes == self._shapes:
             return
         for name, shape in shapes.items():
-            self._interpreter.resize_tensor_input(self._places[name], list(shape), strict=False)
+            self._interpreter.resize_tensor_input(self._known[name], list(shape), strict=False)
         self._interpreter.allocate_tensors()
         self._shapes = shapes
 
