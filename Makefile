@@ -76,6 +76,8 @@ soak: dev
 	$(BIN)/python -m tests.soak.push --count $(COUNT)
 	$(BIN)/python -m tests.soak.runs --count $(COUNT)
 	$(BIN)/python -m tests.soak.energy --count $(COUNT)
+	$(BIN)/python -m tests.soak.wire --frames 1000000
+	$(BIN)/python -m tests.soak.cuts --count 10000
 
 clean:
 	rm -rf $(VENV) $(TFLITE_VENV) $(PYTRITON_VENV) .mypy_cache .ruff_cache .pytest_cache

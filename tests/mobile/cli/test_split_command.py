@@ -49,6 +49,59 @@ def test_a_package_is_written_and_proven(tmp_path: Path, profiles: list[str]) ->
     assert json.loads((tmp_path / "net.split/manifest.json").read_text())["evidence"]["samples"] == "given"
 
 
+POWER = ["--busy-w", "5", "--idle-w", "2", "--radio", "wifi"]
+
+
+@pytest.mark.parametrize(
+    ("options", "limit", "words"),
+    [
+        (["--objective", "energy", *POWER], None, "best for energy: p"),
+        (["--objective", "energy", "--deadline", "30ms", *POWER], ("latency_s", 0.03), "energy, within 30.0 ms: p"),
+        (["--objective", "weighted", "--weights", "1", "0.1", *POWER], None, "best for weighted: p"),
+        (["--objective", "throughput"], None, "frames/s"),
+        (["--device-memory", "10KB"], ("device_weight_bytes", 10e3), "at most 0.01 MB of weights on the device: p"),
+    ],
+)
+def test_a_plan_is_for_what_was_asked(
+    tmp_path: Path, profiles: list[str], options: list[str], limit: tuple[str, float] | None, words: str
+) -> None:
+    asked = ("split", "plan", MODEL, *profiles, "--uplink", "2Mbit/s", "--rtt", "5ms", *options)
+    done = edgewise(*asked, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert words in done.stdout
+    found = edgewise_json(*asked, cwd=tmp_path)
+    aim = found["aim"]
+    assert aim["id"] in [placement["id"] for placement in found["placements"]]
+    assert aim["bound"] <= aim["value"]
+    assert aim["optimal"] or "best found, nothing can be better than" in done.stdout
+    if limit is not None:
+        assert aim["predicted"][limit[0]] <= limit[1]
+    if "--radio" in options:
+        assert found["power"]["how"] == "assumed"
+        assert "2011 handset" in found["power"]["source"]
+        assert "2011 handset" in done.stdout
+
+
+def test_a_package_for_a_tritonserver_comes_with_models_that_decode(tmp_path: Path, profiles: list[str]) -> None:
+    options = ["--uplink", "2Mbit/s", "--calibration", EXAMPLE / "fashion_mnist_calibration_200.npz"]
+    options += ["--scale", "image=1/255", "--codecs", "raw,q8,jpeg90", "-o", "net.split", "--triton", "models"]
+    done = edgewise("split", "package", MODEL, *profiles, *options, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    package = read(str(tmp_path / "net.split"))
+    pictured, coded = set(), set()
+    for placement in package.placements.values():
+        for crossing in (crossing for crossing in placement.crossings if crossing.up):
+            name = f"{package.name}.{placement.id}"
+            (pictured if crossing.codec == "jpeg90" else coded).add(name)
+            config = (tmp_path / "models" / name / "config.pbtxt").read_text()
+            assert ("TYPE_UINT8" in config) == (crossing.codec == "q8")
+    assert pictured | coded
+    for name in pictured:  # which no model can decode
+        assert f"{name} takes its inputs uncoded" in done.stderr
+    again = edgewise("split", "package", MODEL, *profiles, *options, cwd=tmp_path)
+    assert (again.returncode, "models: is not empty" in again.stderr) == (1, True), again.stderr
+
+
 @pytest.mark.parametrize(
     ("options", "words"),
     [
@@ -56,7 +109,11 @@ def test_a_package_is_written_and_proven(tmp_path: Path, profiles: list[str]) ->
         (["--uplink", "fast"], "expected a rate such as"),
         (["--uplink", "2Mbit/s", "--rtt", "soon"], "is no time such as 20ms"),
         (["--link", "board", "edge"], "the inventory has no link from board to edge"),
-        (["--uplink", "2Mbit/s", "--busy-w", "4"], "--busy-w and --idle-w are given together"),
+        (["--uplink", "2Mbit/s", "--busy-w", "4"], "the idle power of board was not measured"),
+        (["--uplink", "2Mbit/s", "--objective", "energy"], "Assume it with --busy-w and --idle-w"),
+        (["--uplink", "2Mbit/s", "--objective", "weighted"], "--weights SECONDS JOULES go together"),
+        (["--uplink", "2Mbit/s", "--deadline", "1us"], "no placement keeps the limits"),
+        (["--uplink", "2Mbit/s", "--device-memory", "much"], "is no size such as 64MB"),
         (["--uplink", "2Mbit/s", "--codecs", "q3"], "no codec is called 'q3'"),
         (["--uplink", "2Mbit/s", "--pin", "ghost"], "no piece is called 'ghost'"),
     ],
