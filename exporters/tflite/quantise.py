@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from exporters.tflite.calibrate import calibrate
 from exporters.tflite.carry import carry
+from exporters.tflite.passes import clean
 from exporters.tflite.plain import float_program
 from exporters.tflite.quantise_static import quantise_static
 from exporters.tflite.quantise_weights import quantise_weights
@@ -38,9 +39,11 @@ def quantise(
 
     "int8" is static and needs ``feeds`` (inputs by the signature's names) to calibrate on; ``integer_io`` makes its
     inputs and outputs int8, too. A program that was read from a file may have its weights packed: they are unpacked
-    first. UsageError for another scheme; InputError for unusable feeds; ExportError when nothing can be quantised.
+    first, and activations move into the operators before them. UsageError for another scheme; InputError for unusable
+    feeds; ExportError when nothing can be quantised.
     """
     source = float_program(program)
+    clean(source.main)
     if scheme == "int8":
         small, report = quantise_static(source, calibrate(source, feeds), runtime, integer_io=integer_io)
         if not report.int8:
