@@ -187,14 +187,14 @@ class _Order:
             self.runs[self._places[slot.number]].append(run)
         turns = self._owner.turns
         spent_s = time.monotonic() - self._began
-        if turns.enough is not None and turns.enough(self.runs):
+        if not all(self.runs):  # a variant that could not be run twice will not run the third time
+            self.stopped = "failed"
+        elif turns.enough is not None and turns.enough(self.runs):
             self.stopped = "decided"
         elif self._done >= turns.blocks:
             self.stopped = "runs"
         elif turns.budget_s is not None and spent_s * (self._done + 1) / self._done > turns.budget_s:
             self.stopped = "budget"
-        elif not finished:
-            self.stopped = "failed"
         else:
             return self.block()
         return []

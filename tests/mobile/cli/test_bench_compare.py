@@ -94,3 +94,16 @@ def test_until_decided_takes_two_variants(tmp_path):
     assert done.returncode == 2
     assert "there are 3" in done.stderr
     assert json.loads(edgewise("runs", "--json", cwd=tmp_path).stdout)["runs"] == []
+
+
+def test_a_variant_that_cannot_run_ends_it_after_its_first_block(tmp_path):
+    from mobile import example
+
+    done = edgewise(
+        "bench", example.model_path(), "--threads", "1", "--provider", "cpu,nosuch", "--compare", "--runs", "20",
+        "--duration", "0.02", "--warmup-duration", "0", cwd=tmp_path,
+    )  # fmt: skip
+    assert done.returncode == 1
+    assert "nosuch" in done.stderr
+    assert "there is no run to compare" in done.stderr
+    assert len(json.loads(edgewise("runs", "--json", cwd=tmp_path).stdout)["runs"]) == 2
