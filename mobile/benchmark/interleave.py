@@ -103,12 +103,13 @@ def _name(model: Model, options: BenchOptions, asked: BenchOptions) -> str:
 
 @dataclass
 class InTurns:
-    """A checked request, measured in turns on each of its devices. After ``outcomes``: ``runs`` and ``stopped``."""
+    """A checked request, measured in turns on each of its devices. After ``outcomes``: ``runs``, ``stopped``."""
 
     request: Request
     turns: Turns
     variants: list[Variant] = field(init=False)
     orders: dict[str, _Order] = field(init=False)
+    finished: dict[int, Run] = field(init=False, default_factory=dict)
 
     def __post_init__(self) -> None:
         """Nothing, or UsageError when there is nothing to compare."""
@@ -121,8 +122,8 @@ class InTurns:
         return len(self.request.devices) * len(self.variants) * PER_BLOCK * self.turns.blocks
 
     def runs(self, device: str) -> list[list[Run]]:
-        """The runs of each variant on a device, in the order measured."""
-        return self.orders[device].runs
+        """The runs of each variant on a device, in the order measured, also when the device went away after them."""
+        return self.orders[device].by_variant(self.finished)
 
     def stopped(self, device: str) -> str:
         """Why there were no more: "decided", "runs", "budget", or "failed"."""
@@ -132,8 +133,8 @@ class InTurns:
         """(number, outcome) as they come, of all devices."""
         request = self.request
         started = StartedRuns(request.store)
-        number = started.new_request(content_of({"turns": secrets.token_hex(8)}), self.total)
-        terms = Terms(request.store, started, number, self.total, request.manner)
+        asked = started.new_request(content_of({"turns": secrets.token_hex(8)}), self.total)
+        terms = Terms(request.store, started, asked, self.total, request.manner)
         work = {
             device.name: DeviceWork(device, order.block(), terms, order.more).run
             for device, order in zip(request.devices, self.orders.values(), strict=True)
@@ -141,7 +142,10 @@ class InTurns:
         with contextlib.closing(side_by_side(work)) as told:
             for item in told:
                 if not isinstance(item, Progress):
-                    yield item
+                    number, outcome = item
+                    if isinstance(outcome, Run):
+                        self.finished[number] = outcome
+                    yield number, outcome
                 elif on_progress is not None:
                     on_progress(item)
 
@@ -160,7 +164,6 @@ class _Order:
         self._began = time.monotonic()
         self._lot: random.Random = random.Random(owner.turns.seed)  # noqa: S311 - an order, no secret
         self._places: dict[int, int] = {}  # variant by the number of its slot
-        self.runs: list[list[Run]] = [[] for _ in owner.variants]
         self.stopped = "failed"
 
     def block(self) -> list[Slot]:
@@ -180,16 +183,22 @@ class _Order:
         mark: Mapping[str, Any] = {"id": self._id, "variant": variant.name, "block": self._done, "turn": turn}
         return Slot(number, variant.model, variant.options, {**self._owner.request.manner.remarks, MARK: dict(mark)})
 
+    def by_variant(self, runs: Mapping[int, Run]) -> list[list[Run]]:
+        """Those of the runs (by the numbers of their slots) that are this device's, for each variant."""
+        found: list[list[Run]] = [[] for _ in self._owner.variants]
+        for number, run in sorted(runs.items()):
+            if number in self._places:
+                found[self._places[number]].append(run)
+        return found
+
     def more(self, finished: list[tuple[Slot, Run]]) -> list[Slot]:
         """The next block, or [] with ``stopped`` set."""
-        self.runs = [[] for _ in self._owner.variants]
-        for slot, run in finished:
-            self.runs[self._places[slot.number]].append(run)
+        runs = self.by_variant({slot.number: run for slot, run in finished})
         turns = self._owner.turns
         spent_s = time.monotonic() - self._began
-        if not all(self.runs):  # a variant that could not be run twice will not run the third time
+        if not all(runs):  # a variant that could not be run twice will not run the third time
             self.stopped = "failed"
-        elif turns.enough is not None and turns.enough(self.runs):
+        elif turns.enough is not None and turns.enough(runs):
             self.stopped = "decided"
         elif self._done >= turns.blocks:
             self.stopped = "runs"
