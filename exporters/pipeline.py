@@ -4,81 +4,26 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from exporters import compressing, convert, parity, passes, quantize
-from exporters.accuracy import LabelledAccuracy, labelled_accuracy
+from exporters import compressing, convert, lite_source, lite_stage, parity, passes, stages
 from exporters.carriers.base import Wishes
-from exporters.data import Samples, read_samples
-from exporters.generate import generate
-from exporters.loading import Loading, measure_loading
-from exporters.proof import Proof, prove
+from exporters.job import Built, Job, feeds
 from exporters.publish import Staging, unwritable
 from exporters.result import ExportResult
-from exporters.runtime import Session, one_line
-from exporters.sources import Source, check_onnx, load_ir, open_source
-from exporters.targets import Target, parse_target
+from exporters.runtime import Session
+from exporters.saving import check_interface, save
+from exporters.sources import Source, load_ir, open_source
+from exporters.targets import parse_target
 from mobile.errors import ExportError, UsageError
 from mobile.formats import Manifest, ModelIndex, file_sha256, index, manifest_path
 
 if TYPE_CHECKING:
-    import onnx_ir as ir
     from numpy.typing import NDArray
 
 FORMATS = ("onnx", "tflite")
-PARITY_ITEMS = 64  # of given inputs
-ERROR_ITEMS = 512  # on which quantisation errors are measured
-_GENERATED_CALIBRATION = 16
-_GENERATED_NOTE = (
-    "CALIBRATED ON GENERATED NUMBERS, not on real data:"
-    " the ranges, and so the accuracy, may be far off; give --calibration"
-)
-
-
-@dataclass(frozen=True)
-class _Job:
-    """What was asked for, checked."""
-
-    source: str
-    output: Path
-    target: Target | None
-    scheme: str | None
-    calibration: Path | None
-    inputs: Path | None
-    scale: Mapping[str, float]
-    dims: Mapping[str, int]
-    seed: int
-    example: Sequence[str]
-    verify: bool
-    publish_on_mismatch: bool
-    say: Callable[[str], None]
-    labels: str | None = None
-    compression: compressing.Request | None = None
-    split_shortcuts: bool = False
-
-    @property
-    def static(self) -> bool:
-        """Whether the scheme quantises activations with calibrated ranges."""
-        return self.scheme is not None and self.compression is None
-
-
-@dataclass
-class _Built:
-    """What the steps add up to."""
-
-    notes: list[str] = field(default_factory=list)
-    passes: list[str] = field(default_factory=list)
-    parity: parity.Parity | None = None
-    quantization: quantize.QuantizationError | None = None
-    recipe: dict[str, Any] | None = None
-    proof: Proof | None = None
-    reference: quantize.QuantizationError | None = None
-    accuracy: LabelledAccuracy | None = None
-    loading: Loading | None = None
-    evidence: list[dict[str, Any]] = field(default_factory=list)
 
 
 def export(
@@ -124,14 +69,15 @@ def export(
     UsageError, ModelError, InputError or ExportError says what failed; an existing output is then as it was, and
     nothing else is left.
     """
-    job = _checked(format, target, scheme, _Job(
+    job = _checked(format, target, scheme, Job(
         source=str(source), output=Path(output), target=parse_target(target) if target else None, scheme=scheme,
         calibration=Path(calibration) if calibration is not None else None,
         inputs=Path(inputs) if inputs is not None else None, scale=scale or {}, dims=dims or {}, seed=seed,
         example=example, verify=verify, publish_on_mismatch=publish_on_mismatch, say=progress or (lambda step: None),
-        labels=labels, split_shortcuts=split_shortcuts,
+        labels=labels, split_shortcuts=split_shortcuts, format=format,
         compression=compressing.request(
-            scheme, Path(weights) if weights is not None else None, names or {},
+            None if format == "tflite" and scheme in lite_stage.SCHEMES else scheme,
+            Path(weights) if weights is not None else None, names or {},
             Wishes(dynamic=scheme == compressing.DYNAMIC, adapter=adapter, measured=probe, rows_m=rows),
         ),
     ))  # fmt: skip
@@ -142,9 +88,11 @@ def export(
             raise unwritable(job.output, error) from error
 
 
-def _checked(form: str, target: str | None, scheme: str | None, job: _Job) -> _Job:
+def _checked(form: str, target: str | None, scheme: str | None, job: Job) -> Job:
     if form not in FORMATS:
         raise UsageError(f"format {form!r} is not one of {', '.join(FORMATS)}")
+    if form == "tflite" and (scheme == "w8a16" or job.split_shortcuts):
+        raise UsageError("uint16 activations and split shortcuts are for ONNX", "Use --scheme int8, or an .onnx file.")
     if job.calibration is not None and not job.static:
         raise UsageError("calibration data is given without a scheme that uses it", "Add --scheme int8.")
     if job.target is not None and job.target.format != form:
@@ -160,43 +108,51 @@ def _checked(form: str, target: str | None, scheme: str | None, job: _Job) -> _J
     return job
 
 
-def _build(job: _Job, stage: Staging) -> ExportResult:
+def _build(job: Job, stage: Staging) -> ExportResult:
     work = stage.folder / "work"
     work.mkdir()
     job.say("reading the source")
     need = job.verify and job.inputs is None
-    source = open_source(job.source, work, job.target, job.dims, job.seed, job.example, need)
-    built = _Built(notes=list(source.notes))
+    lite = job.format == "tflite"
+    if lite and lite_source.is_tflite(job.source):
+        built = Built()
+        return _publish(job, lite_source.build(job, stage, built, lite_stage.runtime_of(job)), stage, built)
+    target = None if lite else job.target
+    source = open_source(job.source, work, target, job.dims, job.seed, job.example, need)
+    built = Built(notes=list(source.notes))
     job.say("cleaning the graph")
-    model, notes = convert.fit(load_ir(source.model), source.index, job.target, _least_opset(job), job.verify)
+    model, notes = convert.fit(load_ir(source.model), source.index, target, _least_opset(job), job.verify)
     built.notes += notes
     built.passes = passes.run_passes(model, passes.PASSES, source.name)
     location = _data_location(job, source)
-    plain = job.scheme is None and job.compression is None
+    plain = job.scheme is None and job.compression is None and not lite
     graph = stage.folder / job.output.name if plain else work / "graph.onnx"
-    _save(model, graph, location)
-    _check_interface(source.index, index(graph), source.name)
-    feeds, kind = _feeds(job, source)
+    save(model, graph, location)
+    check_interface(source.index, index(graph), source.name)
+    given, kind = feeds(job, source)
     if job.verify:
-        job.say(f"comparing with the source on {len(feeds)} inputs")
-        built.parity = _verified(job, source, graph, feeds, kind)
+        job.say(f"comparing with the source on {len(given)} inputs")
+        built.parity = _verified(job, source, graph, given, kind)
         if not built.parity.ok:
             built.notes.append(f"published although it differs: {built.parity.worst.said()}")
+    if lite:
+        lite_stage.build(job, source, graph, stage, built, given, kind)
+        return _publish(job, source, stage, built)
     if job.static:
-        _quantise(job, source, graph, stage, location, built)
+        stages.quantise(job, source, graph, stage, location, built)
     elif job.compression is not None:
-        _compress(job, source, graph, stage, location, built, feeds, kind)
-    _measure(job, source, stage, built)
+        stages.compress(job, source, graph, stage, location, built, given, kind)
+    stages.measure(job, source, stage, built)
     return _publish(job, source, stage, built)
 
 
-def _least_opset(job: _Job) -> int:
+def _least_opset(job: Job) -> int:
     if job.compression is not None:
         return compressing.least_opset(job.compression, job.target)
     return convert.PER_CHANNEL_OPSET if job.scheme else 0
 
 
-def _data_location(job: _Job, source: Source) -> str:
+def _data_location(job: Job, source: Source) -> str:
     """A name of its own for each content, so that an old artifact keeps its data until it is replaced."""
     weights = job.compression.weights if job.compression else None
     mark = file_sha256(weights) if weights is not None and weights.is_file() else str(weights)
@@ -204,49 +160,8 @@ def _data_location(job: _Job, source: Source) -> str:
     return f"{job.output.stem}.{hashlib.sha256('|'.join(parts).encode()).hexdigest()[:12]}.data"
 
 
-def _save(model: ir.Model, path: Path, location: str) -> None:
-    """Writes the graph: one file, or with external data when its weights pass what one protobuf message holds."""
-    import onnx_ir as ir
-
-    try:
-        _write(model, path, location)
-    except ir.serde.SerdeError as error:
-        raise ExportError(f"the graph cannot be written back: {one_line(error)}", "Export the source again.") from error
-    check_onnx(path)
-
-
-def _write(model: ir.Model, path: Path, location: str) -> None:
-    import onnx_ir as ir
-
-    weights = [value.const_value for graph in model.graphs() for value in graph.initializers.values()]
-    if sum(tensor.nbytes for tensor in weights if tensor is not None) > quantize.EXTERNAL_BYTES:
-        ir.save(model, path, external_data=location)
-    else:
-        ir.external_data.load_to_model(model)
-        ir.save(model, path)
-
-
-def _check_interface(before: ModelIndex, after: ModelIndex, name: str) -> None:
-    """ExportError unless inputs and outputs have their names, dtypes and shapes, free dimensions included."""
-    for kind in ("inputs", "outputs"):
-        want, have = getattr(before, kind), getattr(after, kind)
-        if want != have:
-            changed = next((pair for pair in zip(want, have, strict=False) if pair[0] != pair[1]), (want, have))
-            raise ExportError(
-                f"{name}: the {kind} changed on the way, from {changed[0]} to {changed[1]}", "Please report it."
-            )
-
-
-def _feeds(job: _Job, source: Source) -> tuple[list[dict[str, NDArray[Any]]], str]:
-    """What is compared on: the given inputs, else those of the source."""
-    if job.inputs is None:
-        return source.feeds, source.feeds_are
-    samples = read_samples(job.inputs, source.index.inputs, job.scale, job.dims)
-    return list(samples.batches(PARITY_ITEMS)), "given"
-
-
 def _verified(
-    job: _Job, source: Source, graph: Path, feeds: Sequence[dict[str, NDArray[Any]]], kind: str
+    job: Job, source: Source, graph: Path, feeds: Sequence[dict[str, NDArray[Any]]], kind: str
 ) -> parity.Parity:
     """The parity of the graph with the source. ExportError names the worst output when it is beyond tolerance."""
     names = [value.name for value in source.index.outputs]
@@ -266,134 +181,7 @@ def _verified(
     )
 
 
-def _quantise(job: _Job, source: Source, graph: Path, stage: Staging, location: str, built: _Built) -> None:
-    final = stage.folder / job.output.name
-    raw = stage.folder / "work" / "quantised.onnx"
-    samples, batches = _calibration(job, source)
-    job.say("calibrating and quantising")
-    large = source.index.size_bytes > quantize.EXTERNAL_BYTES
-    assert job.scheme is not None
-    if job.split_shortcuts:
-        _split(graph, location, built)
-    built.recipe = quantize.quantize_int8(graph, raw, lambda: batches(None), large, job.scheme)
-    if not index(raw).operators.get("QuantizeLinear"):
-        raise ExportError(
-            f"{source.name}: {job.scheme} found nothing that it could quantise",
-            "Only the main graph is quantised, not the branches of If and Loop. Export it without --scheme.",
-        )
-    model = load_ir(raw)
-    built.passes += passes.run_passes(model, passes.AFTER_QUANTISATION, source.name)
-    convert.restore_shapes(model, load_ir(graph))
-    _save(model, final, location)
-    _check_interface(source.index, index(final), source.name)
-    kind = "calibration" if samples else "generated"
-    built.recipe["calibration"] = {"inputs": "given" if samples else kind, "items": samples.items if samples else None}
-    if samples is None:
-        built.recipe["calibration"]["items"] = _GENERATED_CALIBRATION
-        built.notes.append(_GENERATED_NOTE)
-    built.notes.append(quantize.SATURATION_NOTE if job.scheme == "int8" else quantize.WIDE_NOTE)
-    feeds = list(batches(ERROR_ITEMS))
-    if job.inputs is not None:
-        feeds, kind = (
-            list(read_samples(job.inputs, source.index.inputs, job.scale, job.dims).batches(ERROR_ITEMS)),
-            "given",
-        )
-    job.say(f"measuring the quantisation error on {len(feeds)} batches")
-    names = [value.name for value in source.index.outputs]
-    built.quantization = quantize.measure(source.run, Session(final, "the quantised model").run, feeds, names, kind)
-
-
-def _compress(
-    job: _Job,
-    source: Source,
-    graph: Path,
-    stage: Staging,
-    location: str,
-    built: _Built,
-    feeds: Sequence[dict[str, NDArray[Any]]],
-    kind: str,
-) -> None:
-    """Compresses the weights, saves the artifact, and proves it against the dequantised reference."""
-    assert job.compression is not None
-    final = stage.folder / job.output.name
-    job.say("compressing the weights")
-    model = load_ir(graph)
-    done = compressing.compress_graph(model, job.compression, job.target)
-    built.passes += passes.run_passes(model, passes.AFTER_QUANTISATION, source.name)
-    _save(model, final, location)
-    _check_interface(source.index, index(final), source.name)
-    built.notes += done.notes
-    built.recipe = {
-        "scheme": job.scheme, "weights": job.compression.weights.name if job.compression.weights else None,
-        "origin": dict(done.model.origin), "tensors": done.entries(),
-    }  # fmt: skip
-    built.evidence.append(compressing.check_packed(final, done))
-    if not job.verify:
-        return
-    job.say(f"comparing with the dequantised reference on {len(feeds)} inputs")
-    built.proof = prove(done.lowered, done.model.tensors, final, feeds, kind)
-    if not built.proof.ok and not job.publish_on_mismatch:
-        worst = built.proof.worst
-        assert worst is not None
-        raise ExportError(
-            f"{source.name}: weight {worst.weight!r} as {worst.carrier} differs from its reference: {worst.why}",
-            "Nothing was published. Please report it, with the scheme and the target.",
-        )
-    reference = load_ir(graph)
-    compressing.reference_graph(reference, done)
-    path = stage.folder / "work" / "reference.onnx"
-    _write(reference, path, "reference.data")
-    names = [value.name for value in source.index.outputs]
-    artifact = Session(final, "the compressed model").run
-    built.reference = quantize.measure(Session(path, "the dequantised reference").run, artifact, feeds, names, kind)
-    wide = list(feeds)
-    if job.inputs is not None:
-        wide = list(read_samples(job.inputs, source.index.inputs, job.scale, job.dims).batches(ERROR_ITEMS))
-    built.quantization = quantize.measure(source.run, artifact, wide, names, kind)
-
-
-def _measure(job: _Job, source: Source, stage: Staging, built: _Built) -> None:
-    """Accuracy where there are labels, and what loading costs: of compressed artifacts."""
-    if job.scheme is None and job.compression is None:
-        return
-    final = stage.folder / job.output.name
-    job.say("loading it in a process of its own")
-    built.loading = measure_loading(final)
-    if job.labels is not None and job.inputs is not None:
-        job.say("asking for the classes of the labelled inputs")
-        samples = read_samples(job.inputs, source.index.inputs, job.scale, job.dims)
-        built.accuracy = labelled_accuracy(
-            source.run, Session(final, "the artifact").run, samples.batches(), job.inputs, job.labels
-        )
-
-
-def _split(graph: Path, location: str, built: _Built) -> None:
-    """Each Conv behind a Concat of channels becomes a sum of Convs, so that every branch has its own ranges."""
-    from exporters.shortcuts import split_shortcuts
-
-    model = load_ir(graph)
-    count = split_shortcuts(model)
-    if not count:
-        built.notes.append("no Conv reads a Concat of channels: there is no shortcut to split")
-        return
-    _save(model, graph, location)
-    built.notes.append(f"{count} Convs behind a Concat were split, each branch is quantised apart")
-
-
-def _calibration(job: _Job, source: Source) -> tuple[Samples | None, Callable[[int | None], Any]]:
-    """The calibration samples (None when generated) and a function that gives their batches, anew at each call."""
-    if job.calibration is not None:
-        samples = read_samples(job.calibration, source.index.inputs, job.scale, job.dims)
-        return samples, samples.batches
-
-    def accepts(feed: dict[str, NDArray[Any]]) -> None:
-        source.run(feed)
-
-    feeds = generate(source.index.inputs, job.seed, job.dims, _GENERATED_CALIBRATION, accepts)
-    return None, lambda limit: iter(feeds[:limit])
-
-
-def _publish(job: _Job, source: Source, stage: Staging, built: _Built) -> ExportResult:
+def _publish(job: Job, source: Source, stage: Staging, built: Built) -> ExportResult:
     job.say("publishing")
     found = index(stage.folder / job.output.name)
     manifest = _manifest(job, source, found, built)
@@ -425,13 +213,14 @@ def _obsolete(output: Path, beside: Path) -> list[str]:
     return [name for name in names if name.startswith(f"{output.stem}.") and name.endswith(".data") and "/" not in name]
 
 
-def _manifest(job: _Job, source: Source, found: ModelIndex, built: _Built) -> Manifest:
+def _manifest(job: Job, source: Source, found: ModelIndex, built: Built) -> Manifest:
     from mobile import __version__
 
     document = found.to_json()
     by_bits: dict[str, int] = {}
     for tensor in found.tensors:
-        by_bits[str(tensor.bits)] = by_bits.get(str(tensor.bits), 0) + tensor.length
+        bits = str(built.widths.get(tensor.name, tensor.bits))
+        by_bits[bits] = by_bits.get(bits, 0) + tensor.length
     evidence: list[dict[str, Any]] = [built.parity.to_json()] if built.parity else []
     if built.quantization:
         evidence.append(built.quantization.to_json())
@@ -445,7 +234,8 @@ def _manifest(job: _Job, source: Source, found: ModelIndex, built: _Built) -> Ma
         inputs=document["inputs"], outputs=document["outputs"], origin=source.origin, scheme=job.scheme,
         target=job.target.name if job.target else None, opsets=found.opsets, ir_version=found.ir_version,
         edgewise_version=__version__, created_utc=datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ"),
-        evidence=evidence, passes=built.passes, quantization=built.recipe, tools={**_versions(), **source.tools},
+        evidence=evidence, passes=built.passes, quantization=built.recipe,
+        tools={**_versions(found.format), **source.tools},
         sizes={
             "source_bytes": source.origin["size_bytes"], "weight_bytes": sum(by_bits.values()),
             "weight_bytes_by_bits": by_bits,
@@ -454,7 +244,8 @@ def _manifest(job: _Job, source: Source, found: ModelIndex, built: _Built) -> Ma
     )  # fmt: skip
 
 
-def _versions() -> dict[str, str]:
+def _versions(form: str) -> dict[str, str]:
     from importlib.metadata import version
 
-    return {name: version(name) for name in ("onnx", "onnx-ir", "onnxruntime")}
+    names = ("onnx", "onnx-ir", "onnxruntime", *(("ai-edge-litert",) if form == "tflite" else ()))
+    return {name: version(name) for name in names}

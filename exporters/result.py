@@ -54,8 +54,9 @@ class ExportResult:
         scheme = f", {made.scheme}" if made.scheme else ""
         opset = made.opsets.get("")
         target = f", for {made.target}" if made.target else ""
+        version = f"opset {opset}, IR version {made.ir_version}" if made.format == "onnx" else "TFLite"
         lines = [
-            f"{self.path}: {made.size_bytes:,} bytes{scheme}, opset {opset}, IR version {made.ir_version}{target}"
+            f"{self.path}: {made.size_bytes:,} bytes{scheme}, {version}{target}"
             f" (the source has {made.sizes.get('source_bytes', 0):,} bytes)"
         ]
         if self.parity is None:
@@ -74,6 +75,9 @@ class ExportResult:
     def _weights(self) -> list[str]:
         """What became of the weights, and the proof."""
         lines = []
+        stored = (self.manifest.quantization or {}).get("stored")
+        if stored:
+            lines.append("stored as " + ", ".join(f"{way} ({count})" for way, count in stored.items()))
         for (family, carriers), entries in _by_carrier(self.manifest).items():
             packed = sum(entry["packed_bytes"] for entry in entries)
             values = sum(math.prod(entry["shape"]) for entry in entries)
@@ -94,6 +98,8 @@ class ExportResult:
 
 def _by_carrier(manifest: Manifest) -> dict[tuple[str, str], list[dict[str, Any]]]:
     found: dict[tuple[str, str], list[dict[str, Any]]] = {}
+    if manifest.format != "onnx":
+        return found
     for entry in (manifest.quantization or {}).get("tensors", []):
         found.setdefault((entry["family"], ", ".join(entry["carriers"])), []).append(entry)
     return found
