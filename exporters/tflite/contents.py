@@ -19,7 +19,8 @@ def sizes(value: ir.Value | None) -> list[Entry] | None:
     """A value's inferred shape: sizes, names of free dimensions, None where nothing is known. None: rank unknown."""
     if value is None or value.shape is None:
         return None
-    return [size if isinstance(size, int) else size.value for size in value.shape]
+    entries = [size if isinstance(size, int) else size.value for size in value.shape]
+    return [None if isinstance(size, int) and size < 0 else size for size in entries]  # some tools write -1 for free
 
 
 class Contents:
