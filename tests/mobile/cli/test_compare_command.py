@@ -194,3 +194,10 @@ def test_the_options_of_turns_need_compare():
         done = CliRunner().invoke(cli, ["bench", "--runner", "null", *option], obj={})
         assert done.exit_code != 0
         assert "goes with --compare" in str(done.exception)
+
+
+def test_the_metrics_of_the_command_line_are_all_that_there_are():
+    from mobile.cli.comparison import METRICS
+    from mobile.compare import metrics
+
+    assert tuple(metrics.METRICS) == METRICS
