@@ -38,13 +38,33 @@ def prepare(model: ir.Model, dims: Mapping[str, int]) -> ir.Model:
             changed |= fold_constants(model, graph)
             changed |= _fold_contents(graph)
             changed |= fold_ifs(graph)
-            for node in graph:
-                changed |= _write_out_ceiling(node)
+            rewritten = [_write_out_ceiling(node) for node in graph]
+            if any(rewritten):
+                _forget_shapes(graph)
+                changed = True
         if not changed:
             break
+    _name_free(model)
+    for graph in model.graphs():
+        _fold_contents(graph)
     remove_dead(model)
     sort_topologically(model)
     return model
+
+
+def _name_free(model: ir.Model) -> None:
+    """A name for every free dimension that has none, so that it is known again where its size is read and used."""
+    count = 0
+    for node in ir.traversal.RecursiveGraphIterator(model.graph):
+        for output in node.outputs:
+            known = sizes(output)
+            if known is None or None not in known:
+                continue
+            named: list[int | str] = []
+            for size in known:
+                count += size is None
+                named.append(f"free:{count}" if size is None else size)
+            output.shape = ir.Shape(named)
 
 
 _HALVES = (ir.DataType.FLOAT16, ir.DataType.BFLOAT16)
@@ -87,9 +107,14 @@ def pin(model: ir.Model, dims: Mapping[str, int]) -> None:
     for value in model.graph.outputs:
         value.shape = None  # what is declared may be a name of its own, or another model's size
     if dims:
-        for node in ir.traversal.RecursiveGraphIterator(model.graph):
-            for output in node.outputs:
-                output.shape = None
+        _forget_shapes(model.graph)
+
+
+def _forget_shapes(graph: ir.Graph) -> None:
+    """What was inferred before no longer holds."""
+    for node in ir.traversal.RecursiveGraphIterator(graph):
+        for output in node.outputs:
+            output.shape = None
 
 
 def _infer(model: ir.Model) -> None:

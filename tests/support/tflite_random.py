@@ -37,9 +37,9 @@ class _Graph:
         self.value, self.shape = self.random.choice(made), shape
         self.seen.append((self.value, shape))
 
-    def axis(self, least: int = 1) -> int:
+    def axis(self) -> int:
         """A dimension that is not the free one."""
-        return self.random.randrange(min(least, len(self.shape) - 1), len(self.shape))
+        return self.random.randrange(1, len(self.shape))
 
 
 def _elementwise(graph: _Graph) -> None:
@@ -97,7 +97,7 @@ def _flatten_all(graph: _Graph) -> None:
 
 def _units(graph: _Graph) -> None:
     ones = [axis for axis, size in enumerate(graph.shape) if size == 1 and axis]
-    if ones and graph.random.random() < 0.6:
+    if ones and len(graph.shape) > 2 and graph.random.random() < 0.6:
         axis = graph.random.choice(ones)
         shape = (*graph.shape[:axis], *graph.shape[axis + 1 :])
         graph.add("Squeeze", [graph.value, graph.table(np.array([axis], np.int64))], shape)

@@ -179,10 +179,10 @@ def split(context: Context, node: ir.Node) -> list[Value]:
     count, total = len(node.outputs), value.dims[axis]
     sizes = context.ints(node, "split", 1)
     if sizes is None:
-        if total == FREE:
-            raise Unsupported("Split of a free dimension without sizes")
-        each = -(-total // count)
-        sizes = [min(each, total - each * number) for number in range(count)]
+        if total == FREE and context.attr(node, "num_outputs"):
+            raise Unsupported("Split of a free dimension, whose last part may be smaller")
+        each = FREE if total == FREE else -(-total // count)
+        sizes = [FREE if total == FREE else min(each, total - each * number) for number in range(count)]
     if count == 1:
         return [value]
     place = value.perm.index(axis)
