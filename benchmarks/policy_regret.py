@@ -1,10 +1,12 @@
 """How far the adaptive policy is from a clairvoyant and from the best fixed placement. SIMULATED, made-up costs.
 
 Written down before the evaluation was run: policies were tuned on DEVELOPMENT seeds only; EVALUATION has 30 others,
-each with the next kind of trace. The adaptive policy is `policy: latency` with its defaults. Traces have a mean uplink
-of twice the bandwidth at which server and device are as fast, which is where decisions matter; a frame is due every
-0.25 s and has to be answered by then. The clairvoyant knows the whole trace and pays nothing for a switch (a lower
-bound, see offload/simulate/hindsight.py). The same is repeated without a deadline, and with one frame a second.
+each with the next kind of trace. (A first evaluation, on seeds 1001 to 1030, found two losses above 5 % with one frame
+a second. The policy was mended on DEVELOPMENT, and EVALUATION drawn anew.) The adaptive policy is `policy: latency`
+with its defaults. Traces have a mean uplink of twice the bandwidth at which server and device are as fast, which is
+where decisions matter; a frame is due every 0.25 s and has to be answered by then. The clairvoyant knows the whole
+trace and pays nothing for a switch (a lower bound, see offload/simulate/hindsight.py). The same is repeated without a
+deadline, and with one frame a second.
 """
 
 from __future__ import annotations
@@ -21,8 +23,8 @@ from offload.simulate.run import Stream, simulate
 from offload.simulate.summary import figures
 from offload.simulate.synthetic import KINDS, LENGTH_S, world
 
-DEVELOPMENT = (1, 2, 3, 4)
-EVALUATION = tuple(range(1001, 1031))
+DEVELOPMENT = tuple(range(100, 290))
+EVALUATION = tuple(range(2001, 2031))
 SWITCH_S = 0.005
 MEAN_OVER_BREAK_EVEN = 2.0
 # name: (a frame is due every, its deadline)

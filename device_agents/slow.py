@@ -12,10 +12,12 @@ from device_agents.failures import AgentFailure
 from device_agents.runners.base import Runner
 
 
-def stretch(start_ns: int, factor: float) -> None:
-    """Nothing, once what began at ``start_ns`` has taken ``factor`` times as long; the processor is kept busy."""
+def stretch(start_ns: int, factor: float, stopped: Callable[[], bool] = lambda: False) -> None:
+    """Nothing, once what began at ``start_ns`` has taken ``factor`` times as long, or is ``stopped``; the processor is
+    kept busy.
+    """
     end_ns = start_ns + round((time.monotonic_ns() - start_ns) * factor)
-    while time.monotonic_ns() < end_ns:
+    while time.monotonic_ns() < end_ns and not stopped():
         pass
 
 

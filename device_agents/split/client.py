@@ -7,16 +7,17 @@ model fits; else it is refused in words. The server's late answer is dropped wit
 
 import time
 from collections import deque
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor
 from concurrent.futures import TimeoutError as WaitTimeout
-from typing import TYPE_CHECKING, Any, Callable, Deque, Dict, Iterable, Iterator, List, NamedTuple, Optional
+from concurrent.futures import wait as wait_for
+from typing import TYPE_CHECKING, Any, Callable, Deque, Dict, Iterable, Iterator, List, NamedTuple, Optional, Union
 
 from device_agents.split import exchange
 from device_agents.split.decide import Decision, Policy
 from device_agents.split.delta import Senders
 from device_agents.split.estimate import Exchange, LinkEstimate
 from device_agents.split.exchange import Coded, Served
-from device_agents.split.local import LocalParts
+from device_agents.split.local import LocalParts, Stop
 from device_agents.split.package import SERVER, Package, Placement
 from device_agents.split.pilot import PROBE_LIMIT_S, Pilot
 from device_agents.split.table import DEVICE, Conditions, Level, Table
@@ -49,6 +50,7 @@ class Result(NamedTuple):
     bytes_up: int = 0
     bytes_down: int = 0
     fallback: Optional[str] = None
+    conditions: Optional[Conditions] = None  # what was known when it was decided
 
 
 class _Frame(NamedTuple):
@@ -65,6 +67,7 @@ class _Frame(NamedTuple):
     stages_ns: Dict[str, int]
     until_s: float = 0.0  # it waits for the server until then
     sent_s: float = 0.0
+    conditions: Optional[Conditions] = None
 
 
 class _Probe(NamedTuple):
@@ -104,6 +107,7 @@ class SplitClient:
         self._wire = None if server is None else Wire(server)
         self._senders = Senders()
         self._network = ThreadPoolExecutor(1, thread_name_prefix="edgewise-split")
+        self._here = ThreadPoolExecutor(1, thread_name_prefix="edgewise-here")
         self._probing: "Optional[Future[List[_Probe]]]" = None
 
     def infer(self, feeds: "Values") -> Result:
@@ -136,6 +140,7 @@ class SplitClient:
         if self._wire is not None:
             self._wire.abort()
         self._network.shutdown(wait=True)
+        self._here.shutdown(wait=True)
         if self._wire is not None:
             self._wire.close()
         self._parts.close()
@@ -143,10 +148,10 @@ class SplitClient:
     def _begin(self, feeds: "Values") -> _Frame:
         began_s = time.monotonic()
         self._hear()
-        decision = self._pilot.decide(began_s, self.conditions())
-        self._keep_in_touch(decision, began_s)
+        known = self.conditions()
+        decision = self._pilot.decide(began_s, known)
         if decision.placement is None:
-            return _Frame(began_s, decision, _NOTHING, _NO_ROW, feeds, 0, None, None, {})
+            return _Frame(began_s, decision, _NOTHING, _NO_ROW, feeds, 0, None, None, {}, conditions=known)
         row = decision.placement
         placement = self.package.placements[row.id]
         values, done, stages = dict(feeds), 0, dict.fromkeys(STAGES, 0)
@@ -160,7 +165,7 @@ class SplitClient:
         if sum(part.place != SERVER for part in placement.parts) == 1:  # else the table's seconds are of several parts
             self._pilot.computed(stages["head"] * 1e-9, row.device_s, time.monotonic())
         until_s = began_s + self._pilot.patience_s(decision)
-        frame = _Frame(began_s, decision, placement, row, values, done, None, None, stages, until_s)
+        frame = _Frame(began_s, decision, placement, row, values, done, None, None, stages, until_s, conditions=known)
         return self._send(frame, values, done) if done < len(placement.parts) else frame
 
     def _send(self, frame: _Frame, values: "Values", done: int) -> _Frame:
@@ -169,8 +174,12 @@ class SplitClient:
         frame.stages_ns["encode"] += coded.encode_ns
         now_s, wire, sent = time.monotonic(), self._wire, None
         if wire is not None and now_s < frame.until_s and self._pilot.breaker.allows(now_s):
-            sent = self._network.submit(self._serve, wire, frame.placement, done, coded, frame.until_s)
+            sent = self._network.submit(self._serve, wire, frame.placement, done, coded, self._ends_s(frame))
         return frame._replace(coded=coded, sent=sent, sent_s=now_s)
+
+    def _ends_s(self, frame: _Frame) -> float:
+        """When a frame is done here, if its rest begins when it has waited for long enough: no answer helps then."""
+        return frame.until_s + self._pilot.rest_s(frame.row)
 
     def _serve(self, wire: Wire, placement: Placement, done: int, coded: Coded, until_s: float) -> Served:
         """In the network's thread: requests wait for each other there, so the time that is left is counted anew."""
@@ -190,7 +199,11 @@ class SplitClient:
                 try:
                     served = self._wait(frame)
                 except WireError as error:
-                    return self._rescue(frame, values, done, up, down, error)
+                    told = self._rescue(frame, values, done, error)
+                    if not isinstance(told, Served):
+                        why = "{}{}".format("refused: " if told is None else "", error)
+                        return self._result(frame, told, up, down, error.kind, why)
+                    served = told
                 self._learn(frame, served)
                 values.update(served.values)
                 frame.stages_ns["link"] += max(served.link_ns - served.service_ns, 0)
@@ -214,21 +227,40 @@ class SplitClient:
         try:
             return sent.result(max(frame.until_s - time.monotonic(), 0.0))
         except WaitTimeout:
-            if not sent.cancel() and self._wire is not None:
-                self._wire.abort()  # its late answer goes with the connection
             raise WireError("late", "no answer in time", sent=True) from None
 
-    def _rescue(self, frame: _Frame, values: "Values", done: int, up: int, down: int, error: WireError) -> Result:
-        """The rest of the frame on this device, or a refusal in words."""
-        now_s = time.monotonic()
-        if frame.sent is not None:
+    def _rescue(self, frame: _Frame, values: "Values", done: int, error: WireError) -> "Union[Values, Served, None]":
+        """The rest of the frame from this device, or the server's answer if that is there first; None: it is refused.
+
+        While the device computes the answer is still waited for. Who loses is stopped: the device's computation, or the
+        answer with its connection.
+        """
+        began_ns, told = time.monotonic_ns(), None
+        if self._pilot.rescues:
+            told = self._race(frame, values, done) if error.kind == "late" else None
+            if told is None:
+                told = self._parts.finish(frame.placement, values, done)
+            frame.stages_ns["tail"] += time.monotonic_ns() - began_ns
+        sent, now_s = frame.sent, time.monotonic()
+        if sent is not None and not isinstance(told, Served):
+            if not sent.done() and not sent.cancel() and self._wire is not None:
+                self._wire.abort()  # its late answer goes with the connection
             self._pilot.failed(frame.row, now_s - frame.sent_s, now_s, late=error.kind == "late")
-        if not self._pilot.rescues:
-            return self._result(frame, None, up, down, error.kind, "refused: {}".format(error))
-        began_ns = time.monotonic_ns()
-        values = self._parts.finish(frame.placement, values, done)
-        frame.stages_ns["tail"] += time.monotonic_ns() - began_ns
-        return self._result(frame, values, up, down, error.kind, str(error))
+        return told
+
+    def _race(self, frame: _Frame, values: "Values", done: int) -> "Union[Values, Served, None]":
+        """Who is first; None when nobody is asked any more."""
+        sent = frame.sent
+        if sent is None or sent.done():
+            return None
+        stop = Stop()
+        rest = self._here.submit(self._parts.finish, frame.placement, values, done, stop)
+        wait_for([sent, rest], return_when=FIRST_COMPLETED)
+        if not rest.done() and sent.exception() is None:
+            stop.ask()
+            wait_for([rest])
+            return sent.result()
+        return rest.result()
 
     def _learn(self, frame: _Frame, served: Served) -> None:
         told = Exchange(
@@ -240,20 +272,25 @@ class SplitClient:
         self, frame: _Frame, values: "Optional[Values]", up: int, down: int, fallback: Optional[str], why: str = ""
     ) -> Result:
         outputs = None if values is None else {value.name: values[value.name] for value in self.package.outputs}
+        ended_s = time.monotonic()
+        if outputs is not None:
+            self._pilot.ended(frame.row, ended_s - frame.began_s)
+        self._keep_in_touch(frame.decision, ended_s)
         return Result(
             outputs,
             None if frame.decision.placement is None else frame.row.id,
             why or frame.decision.why,
             frame.decision.predicted_s,
-            time.monotonic() - frame.began_s,
+            ended_s - frame.began_s,
             frame.stages_ns,
             up,
             down,
             fallback,
+            frame.conditions,
         )
 
     def _keep_in_touch(self, decision: Decision, now_s: float) -> None:
-        """While nothing is sent the link is asked now and then, beside the frames."""
+        """While nothing is sent the link is asked now and then, when a frame has ended: so the next one knows it."""
         if self._wire is None or self._probing is not None or not self._pilot.probe_due(decision, now_s):
             return
         self._pilot.probing(now_s)

@@ -6,6 +6,7 @@ A compiled policy is JSON (see from_json): a base policy, rules that go before i
 import math
 from typing import Any, Dict, List, NamedTuple, Optional, Sequence, Tuple
 
+from device_agents.split.guard import Guard
 from device_agents.split.table import DEVICE, Conditions, Placement, Table
 
 POLICIES = ("fixed", "latency", "energy", "deadline", "weighted")
@@ -99,22 +100,32 @@ def rest_s(table: Table, row: Placement, device_scale: float) -> float:
 
 
 def patience_s(deadline_s: float, rest_here_s: float, predicted_s: float = 0.0) -> float:
-    """How long after its begin a frame may wait for the server, in seconds: so that the rest of it, which takes
-    ``rest_here_s`` on the device (0: nobody does it), still ends by the deadline. Yet no less than CHANCE times what
-    was predicted, and not beyond the deadline: so the end is by the deadline, or by it and the time of the rest.
+    """How long after its begin a frame may wait for the server, in seconds.
+
+    So that the rest of it, which takes ``rest_here_s`` on the device (0: nobody does it), still ends by the deadline;
+    yet no less than CHANCE times what was predicted. Where the answer is not even predicted to be there so soon, the
+    deadline is at stake either way: then as long again as the rest would take, as without a deadline (see
+    Pilot.patience_s). Never beyond the deadline: so the end is by the deadline, or by it and the time of the rest.
     """
-    return min(max(deadline_s - rest_here_s, CHANCE * predicted_s), deadline_s) - SPARE_S
+    least_s = CHANCE * predicted_s
+    if deadline_s - rest_here_s < predicted_s:
+        least_s = max(least_s, predicted_s + rest_here_s)
+    return min(max(deadline_s - rest_here_s, least_s), deadline_s) - SPARE_S
 
 
 class Decider:
     """Follows one policy over one table. ``choose`` is called for each frame, in order. ``deadline_s``: of each frame;
-    a placement whose answer would come too late for it is not chosen by itself.
+    a placement whose answer would come too late for it is not chosen by itself. ``guard``: where it finds that adapting
+    loses, the placement that it names is kept, as far as it can be waited for.
     """
 
-    def __init__(self, policy: Policy, table: Table, deadline_s: Optional[float] = None) -> None:
+    def __init__(
+        self, policy: Policy, table: Table, deadline_s: Optional[float] = None, guard: Optional[Guard] = None
+    ) -> None:
         self._policy = policy
         self._table = table
         self._deadline_s = deadline_s
+        self._guard = guard
         self._current: Optional[Placement] = None
         self._better: Optional[str] = None
         self._times = 0
@@ -135,6 +146,9 @@ class Decider:
             return self._fall_back(now, "the server is not there" if not now.server_up else "nothing fits")
         if forced is not None or policy.policy == "fixed":
             return self._take(wanted, now, forced or "fixed")
+        kept = self._guard.better() if self._guard is not None and use == "latency" else None
+        if kept is not None and self._in_time(kept, now):
+            return self._take(kept, now, "latency: fixed is better")
         current = self._current
         if current is None or not self._in_time(current, now):
             return self._take(wanted, now, use)

@@ -92,12 +92,16 @@ class LinkEstimate:
 
 
 class Factor:
-    """How many times longer something takes than was measured for the table: a smoothed ratio, 1.0 to begin with."""
+    """How many times longer something takes than was measured for the table: a smoothed ratio, 1.0 to begin with.
+
+    The first measurement is believed, the second half, until the n-th counts no more than ``weight``.
+    """
 
     def __init__(self, weight: float = 0.2, bounds: Tuple[float, float] = (0.02, 1000.0)) -> None:
         self.value = 1.0
         self._weight = weight
         self._bounds = bounds
+        self._taken = 0
 
     def take(self, measured_s: float, predicted_s: float) -> None:
         """Nothing, once the ratio is smoothed in (over its logarithm: 2 and 1/2 are as far)."""
@@ -105,7 +109,9 @@ class Factor:
             return
         low, high = self._bounds
         ratio = min(max(measured_s / predicted_s, low), high)
-        self.value = self.value ** (1 - self._weight) * ratio**self._weight
+        self._taken += 1
+        weight = max(self._weight, 1.0 / self._taken)
+        self.value = self.value ** (1 - weight) * ratio**weight
 
     def at_least(self, ratio: float) -> None:
         """Nothing; it is known to be no less than this."""

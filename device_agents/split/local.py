@@ -15,6 +15,29 @@ if TYPE_CHECKING:
     Values = Dict[str, NDArray[Any]]
 
 
+class Stop:
+    """Ends a computation that is not needed any more: at once between two operators, else when the operator ends."""
+
+    def __init__(self) -> None:
+        self._asked = False
+        self._options: Any = None
+
+    def ask(self) -> None:
+        """Nothing; it ends soon, from whatever thread this is asked."""
+        self._asked = True
+        if self._options is not None:
+            self._options.terminate = True
+
+    def asked(self) -> bool:
+        """Whether it was."""
+        return self._asked
+
+    def watch(self, options: Any) -> None:
+        """Nothing; these are the runtime's options of what runs now."""
+        self._options = options
+        options.terminate = self._asked
+
+
 class LocalParts:
     """Sessions of the parts of one package, one for each file. Not for several threads at a time.
 
@@ -53,25 +76,28 @@ class LocalParts:
         path = self._package.file_of(part)
         self._sessions[part.file] = ort.make_session(self._ort, path, options, self._provider)
 
-    def run(self, part: Part, values: "Values") -> "Values":
-        """What the part gives, by name, for the values it takes."""
+    def run(self, part: Part, values: "Values", stop: Optional[Stop] = None) -> "Values":
+        """What the part gives, by name, for the values it takes. AgentFailure when it was stopped."""
         self.load(part)
         feeds = {name: values[name] for name in part.inputs}
+        stop = stop or Stop()
+        options = self._ort.RunOptions()
+        stop.watch(options)
         start_ns = time.monotonic_ns()
         try:
-            outputs: List[Any] = self._sessions[part.file].run(list(part.outputs), feeds)
+            outputs: List[Any] = self._sessions[part.file].run(list(part.outputs), feeds, options)
         except self._errors as error:
             shapes = {name: list(array.shape) for name, array in feeds.items()}
             raise ort_errors.run_failure(error, shapes) from error
         if self._slow_down is not None:
-            stretch(start_ns, self._slow_down)
+            stretch(start_ns, self._slow_down, stop.asked)
         return dict(zip(part.outputs, outputs))
 
-    def finish(self, placement: Placement, values: "Values", done: int) -> "Values":
+    def finish(self, placement: Placement, values: "Values", done: int, stop: Optional[Stop] = None) -> "Values":
         """What the parts from index ``done`` on give, all of them run here, the server's too."""
         known = dict(values)
         for part in placement.parts[done:]:
-            known.update(self.run(part, known))
+            known.update(self.run(part, known, stop))
         return known
 
     def close(self) -> None:

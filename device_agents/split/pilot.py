@@ -6,11 +6,12 @@ forward.
 """
 
 import math
-from typing import Any, Dict, Optional, Tuple
+from typing import Any, Dict, List, Optional, Tuple
 
 from device_agents.split.breaker import CLOSED, Breaker
 from device_agents.split.decide import CHANCE, LOCAL, TOUR, Decider, Decision, Policy, patience_s, rest_s
 from device_agents.split.estimate import Exchange, Factor, LinkEstimate, Smoothed
+from device_agents.split.guard import Guard, longest_s
 from device_agents.split.table import DEVICE, Conditions, Placement, Table
 
 NO_DEADLINE_S = 60.0  # nothing waits for ever
@@ -44,7 +45,9 @@ class Pilot:
         self.link = link or LinkEstimate(2e7, 2e7, 0.02)
         self.slow_down, self.device_scale = Factor(0.5), Factor()
         self.breaker = breaker or Breaker()
-        self.chooser = chooser or Decider(policy, table, deadline_s)
+        self._guard = Guard(table, longest_s(table, deadline_s))
+        self.chooser = chooser or Decider(policy, table, deadline_s, self._guard)
+        self._ended: List[Tuple[Placement, float]] = []
         self._policy, self._table, self._deadline_s = policy, table, deadline_s
         needed = [row.up_bits / 8 for row in table.placements.values() if row.label != DEVICE]
         # One of few bytes, which tells of the round trip, and one as large as what a frame sends at least.
@@ -85,6 +88,11 @@ class Pilot:
         if self._begun_s is not None:
             self._interval.take(now_s - self._begun_s)
         self._begun_s = now_s
+        # What a server was found to be counts here, not the hope that it has become better since.
+        found = conditions._replace(slow_down=self.slow_down.value, server_up=True)
+        for row, latency_s in self._ended:
+            self._guard.take(row, latency_s, found)
+        self._ended = []
         decision: Decision = self.chooser.choose(conditions)
         return decision
 
@@ -97,12 +105,20 @@ class Pilot:
         row, predicted_s = decision.placement, decision.predicted_s or 0.0
         if row is None:
             return 0.0
-        here_s = rest_s(self._table, row, self.device_scale.value) if self.rescues else 0.0
+        here_s = self.rest_s(row)
         if self._deadline_s is not None:
             return patience_s(self._deadline_s, here_s, predicted_s)
         if not self.rescues or self._policy.policy in ("fixed", TOUR):
             return NO_DEADLINE_S
         return min(max(predicted_s + here_s, CHANCE * predicted_s), NO_DEADLINE_S)
+
+    def ended(self, row: Placement, latency_s: float) -> None:
+        """Nothing; a frame in this placement had its result so long after its begin, from wherever that came."""
+        self._ended.append((row, latency_s))
+
+    def rest_s(self, row: Placement) -> float:
+        """The device's seconds for what a placement has on the server; 0 where the device does not do the rest."""
+        return rest_s(self._table, row, self.device_scale.value) if self.rescues else 0.0
 
     def computed(self, measured_s: float, predicted_s: float, now_s: float) -> None:
         """Nothing; what the table has as ``predicted_s`` of the device took so long."""

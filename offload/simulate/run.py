@@ -94,6 +94,7 @@ class _Simulation:
             frame = self._frame(now_s)
             end_s = now_s + max(frame.outcome.latency_s, 1e-6)
             next_s = end_s
+            self._keep_in_touch(frame.decision, end_s)
             if stream.period_s is not None:
                 turns = max(math.ceil((end_s - now_s) / stream.period_s - 1e-9), 1)
                 next_s = now_s + turns * stream.period_s
@@ -107,8 +108,6 @@ class _Simulation:
         self._hear(now_s)
         conditions = pilot.conditions(now_s, self._world.sensed(now_s))
         decision = pilot.decide(now_s, conditions)
-        if self._free_s <= now_s and pilot.probe_due(decision, now_s):
-            self._send_probe(now_s)
         row = decision.placement
         if row is None:
             nothing = Outcome(0.0, 0.0, now_s, now_s, None, "unreachable", True, 0.0, 0.0)
@@ -127,6 +126,8 @@ class _Simulation:
         self._before = row
         if switched:
             found = replace(found, latency_s=found.latency_s + row.switch_s)
+        if not found.refused:
+            pilot.ended(row, found.latency_s)
         return Frame(now_s, decision, conditions, found, switched)
 
     def _learn(self, row: Placement, found: Outcome, begin_s: float) -> None:
@@ -143,6 +144,12 @@ class _Simulation:
             pilot.answered(row, exchange, found.known_s)
         else:
             pilot.failed(row, waited_s, found.known_s, late=found.fallback == "late")
+
+    def _keep_in_touch(self, decision: Decision, now_s: float) -> None:
+        """Nothing; a probe is sent when a frame has ended, so that the next one knows what it told."""
+        self._hear(now_s)
+        if self._free_s <= now_s and self._pilot.probe_due(decision, now_s):
+            self._send_probe(now_s)
 
     def _send_probe(self, now_s: float) -> None:
         """The requests of a probe one after the other, until one has no answer."""

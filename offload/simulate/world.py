@@ -106,8 +106,8 @@ def outcome(
 ) -> Outcome:
     """One frame begun at ``start_s`` in this placement, waiting for the server until ``limit_s`` after its begin.
 
-    ``rescue``: the device does the rest when no answer came; else the frame is refused. ``free_s``: before this time
-    the connection is taken.
+    ``rescue``: the device does the rest when no answer came, and an answer that comes before it is done is taken; else
+    the frame is refused. ``free_s``: before this time the connection is taken.
     """
     scale = world.device_scale.at(start_s)
     head_s = (row.device_s + row.device_codec_s) * scale
@@ -116,18 +116,23 @@ def outcome(
     sent_s = max(start_s + head_s, free_s)
     until_s = start_s + min(limit_s, NEVER_S)
     can_rescue = rescue and table.local is not None
+    more_s = rest_s(table, row, scale) if can_rescue else 0.0
     if sent_s >= until_s:
-        answer, known_s, kind = None, start_s + head_s, "late"
+        answer, rest_from_s, kind = None, start_s + head_s, "late"
     else:
         work_s = row.server_s + row.server_codec_s + row.request_s
         answer = ask(world, sent_s, row.up_bits, row.down_bits, work_s)
-        known_s, kind = (answer.at_s, answer.kind) if answer.at_s <= until_s else (until_s, "late")
-    up_bits = 0.0 if answer is None else min(row.up_bits, world.up.carried(known_s) - world.up.carried(sent_s))
-    if kind == "ok":
+        # While the device does the rest the answer is still waited for: whichever is there first.
+        kind = answer.kind if answer.at_s <= until_s or answer.at_s < until_s + more_s else "late"
+        rest_from_s = min(answer.at_s, until_s)
+    if kind == "ok" and answer is not None:
+        known_s = answer.at_s
         done = Outcome(known_s - start_s, head_s, sent_s, known_s, answer, None, False, row.up_bits, row.down_bits)
-        return _priced(table, done, 0.0)
-    more_s = rest_s(table, row, scale) if can_rescue else 0.0
-    failed = Outcome(known_s + more_s - start_s, head_s, sent_s, known_s, answer, kind, not can_rescue, up_bits, 0.0)
+        return _priced(table, done, max(known_s - until_s, 0.0))
+    end_s = rest_from_s + more_s
+    known_s = end_s if kind == "late" and answer is not None else rest_from_s
+    up_bits = 0.0 if answer is None else min(row.up_bits, world.up.carried(known_s) - world.up.carried(sent_s))
+    failed = Outcome(end_s - start_s, head_s, sent_s, known_s, answer, kind, not can_rescue, up_bits, 0.0)
     return _priced(table, failed, more_s)
 
 

@@ -14,6 +14,7 @@ import pytest
 from device_agents.split.client import SplitClient
 from device_agents.split.decide import Policy
 from device_agents.split.estimate import LinkEstimate
+from device_agents.split.local import LocalParts
 from device_agents.split.package import Package
 from device_agents.split.wire import Endpoint
 from exporters.runtime import Session
@@ -144,6 +145,22 @@ def test_a_server_that_hangs_costs_no_more_than_the_deadline_and_its_late_answer
     assert waited < 10
     assert again.outputs is not None
     assert int(again.outputs["logits"].argmax()) == int(whole(2)[1].argmax())
+
+
+def test_an_answer_that_comes_while_the_device_does_the_rest_is_taken(made: Package, edge: EdgeServer) -> None:
+    edge.misbehave = lambda model, tensors: (time.sleep(0.6), None)[1]
+    parts = LocalParts(made, threads=1, slow_down=3e5)  # a minute and more for what is wanted of the server
+    client = SplitClient(made, Endpoint(edge.url), fixed("p2"), deadline_s=0.4, parts=parts)
+    client.warm("p0")
+    client._pilot.rest_s = lambda row: 30.0  # type: ignore[method-assign]
+    result = client.infer(frames(1)[0])
+    edge.misbehave = None
+    again = client.infer(frames(2)[1])
+    client.close()
+    assert (result.fallback, result.placement) == (None, "p2")
+    assert result.outputs is not None
+    np.testing.assert_allclose(result.outputs["logits"], whole(1)[0], rtol=1e-4, atol=1e-4)
+    assert again.outputs is not None
 
 
 def test_a_dead_server_is_left_alone_and_found_again(made: Package) -> None:
