@@ -9,7 +9,7 @@ CLOCK_MONOTONIC throughout, so that sensor samples line up.
 import time
 from array import array
 from itertools import repeat
-from typing import Callable, List, NamedTuple, Optional
+from typing import Callable, Dict, List, NamedTuple, Optional
 
 from device_agents.failures import AgentFailure
 from device_agents.inputs import Feed
@@ -71,6 +71,7 @@ class Loop:
         self._starts = array("q")
         self._durations = array("q")
         self._stages = {name: array("q") for name in runner.stages}
+        self._notes: Dict[str, List[Optional[float]]] = {name: [] for name in runner.notes}
 
     def first(self) -> float:
         """The seconds of the first invocation, which is a phase of its own: it pays for what later ones find done."""
@@ -121,7 +122,7 @@ class Loop:
     def _full_burst(self, room: int, cycling: bool) -> int:
         """As _plain_burst, keeping the stages' times and, when ``cycling``, putting the next batch in place."""
         runner, feed, limit, clock = self._runner, self._feed, self._stop.limit, time.monotonic_ns
-        invoke, stages = self._invoke, list(self._stages.items())
+        invoke, stages, notes = self._invoke, list(self._stages.items()), list(self._notes.items())
         end = 0
         for _ in repeat(None, room):
             start = clock()
@@ -131,6 +132,8 @@ class Loop:
             self._durations.append(end - start)
             for name, column in stages:
                 column.append(runner.last_stages[name])
+            for name, told in notes:
+                told.append(runner.last_notes[name])
             if cycling:
                 runner.prepare(feed.batch(self._next_batch))
                 self._next_batch = (self._next_batch + 1) % feed.batches
@@ -140,11 +143,14 @@ class Loop:
 
     def _flush(self, phase: str) -> None:
         stages = {name: list(column) for name, column in self._stages.items()}
-        self._emit(invocations(phase, self._starts, self._durations, stages))
+        notes = {name: list(column) for name, column in self._notes.items()}
+        self._emit(invocations(phase, self._starts, self._durations, stages, notes))
         del self._starts[:]
         del self._durations[:]
         for column in self._stages.values():
             del column[:]
+        for told in self._notes.values():
+            del told[:]
 
     def evaluate(self) -> PhaseResult:
         """Every item of the feed once, in batches of one size; emits the items' classes beside the invocations.

@@ -10,7 +10,8 @@ type            fields
 hello           schema, agent {version, sha256}, t_ns, device {facts}, sensors [descriptors], spec (echo or null)
 event           t_ns, name, detail {}   names: load-started, loaded, first-done, warmup-done, measured, stopping, and
                 those of the conditions: see device_agents/conditions/events.py
-invocations     phase ("first", "warmup" or "measure"), start_ns [], duration_ns [], stages {name: ns []}
+invocations     phase ("first", "warmup" or "measure"), start_ns [], duration_ns [], stages {name: ns []},
+                notes {name: [number or null]} (of a runner that has some, else left out)
 samples         t_ns [], columns {sensor: [value or null]}, reasons {sensor: why null}, read_ns [] (cost of a tick)
 outputs         first (index of the first item), top1 [] (arg-max class of each item)          only for task "evaluate"
 failure         code, message, hint, phase ("spec", "prepare", "load", "first", "warmup", "measure", "evaluate",
@@ -73,15 +74,21 @@ def event(name: str, **detail: Any) -> Record:
 
 
 def invocations(
-    phase: str, start_ns: Sequence[int], duration_ns: Sequence[int], stages: Optional[Dict[str, List[int]]] = None
+    phase: str,
+    start_ns: Sequence[int],
+    duration_ns: Sequence[int],
+    stages: Optional[Dict[str, List[int]]] = None,
+    notes: Optional[Dict[str, List[Optional[float]]]] = None,
 ) -> Record:
     """A block of invocations as columns; ``start_ns`` and ``duration_ns`` have equal length, nanoseconds."""
+    more = {"notes": notes} if notes else {}
     return {
         "type": "invocations",
         "phase": phase,
         "start_ns": list(start_ns),
         "duration_ns": list(duration_ns),
         "stages": stages or {},
+        **more,
     }
 
 

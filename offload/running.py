@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from device_agents.split.decide import Policy
@@ -73,10 +73,39 @@ def settings(
 
 
 @dataclass(frozen=True)
+class Quality:
+    """How often the arg-max of the first output was right: ``measure`` is "accuracy" (against labels) or "agreement"
+    (with the whole model on the device, where there are no labels); a share with its 95 % Wilson interval.
+    """
+
+    measure: str
+    share: float
+    low: float
+    high: float
+    items: int
+
+
+def quality(top1: Sequence[int], labels: Sequence[int] | None, whole: Sequence[int] | None) -> Quality | None:
+    """The quality of a variant's classes; None without labels and without the whole model's classes.
+
+    Classes and labels belong to the same items in the same order.
+    """
+    from mobile.results.accuracy import accuracy
+
+    told = labels if labels is not None else whole
+    if told is None or not len(told) or len(top1) != len(told):
+        return None
+    found = accuracy([int(one) == int(other) for one, other in zip(top1, told, strict=True)])
+    measure = "accuracy" if labels is not None else "agreement"
+    return Quality(measure, found.accuracy, found.low, found.high, found.items)
+
+
+@dataclass(frozen=True)
 class Outcome:
     """What one variant's run gave. ``missed``: share of frames that took longer than the deadline, None without one.
 
-    ``predicted_ratio``: measured over predicted latency of the frames that ran as they were planned.
+    ``predicted_ratio``: measured over predicted latency of the frames that ran as they were planned. ``quality``: of
+    the variant's answers, None where there were no items to try.
     """
 
     name: str
@@ -87,6 +116,7 @@ class Outcome:
     bytes_up_per_frame: float | None
     missed: float | None
     predicted_ratio: float | None
+    quality: Quality | None = None
 
     def to_json(self) -> dict[str, Any]:
         """The variant beside its run's figures."""
@@ -99,6 +129,7 @@ class Outcome:
             "bytes_up_per_frame": self.bytes_up_per_frame,
             "deadline_missed_share": self.missed,
             "measured_over_predicted": self.predicted_ratio,
+            "quality": None if self.quality is None else asdict(self.quality),
         }
 
 

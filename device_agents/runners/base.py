@@ -20,6 +20,9 @@ class Runner:
     name = ""
     #: Names of the stages of one inference; a runner with stages fills ``last_stages`` (ns by name) in ``invoke``.
     stages: Tuple[str, ...] = ()
+    #: Names of what else is told of each inference; a runner with notes fills ``last_notes`` (a number, or None where
+    #: there is none) in ``invoke``. What the numbers are stands in its ``summary``.
+    notes: Tuple[str, ...] = ()
     #: True for a program that times itself: ``invoke`` is called once, and ``summary`` has its figures afterwards.
     summary_only = False
     #: True for a runner that applies the spec's ``slow_down`` itself, to a part of what an inference takes.
@@ -27,6 +30,7 @@ class Runner:
 
     def __init__(self) -> None:
         self.last_stages: Dict[str, int] = {}
+        self.last_notes: Dict[str, Optional[float]] = {}
         self.summary: Optional[Dict[str, Any]] = None
 
     def start(self, spec: AgentSpec) -> None:

@@ -4,6 +4,7 @@ An invocation is one frame from its arrival to its answer; its stages are the cl
 decode, tail). What became of the frames stands in the summary of the run.
 """
 
+import math
 import os
 import time
 from typing import Any, Dict, List, Optional
@@ -23,6 +24,11 @@ from device_agents.split.local import LocalParts
 from device_agents.split.wire import Endpoint, WireError
 
 SENSE_EVERY_S = 1.0
+# Of each frame: placement, fallback and reason as places in the summary's lists (None: there was none), what was
+# predicted, what was sent, and what was known when it was decided.
+KNOWN = ("uplink_bps", "downlink_bps", "rtt_s", "slow_down", "device_scale")
+NOTES = ("placement", "predicted_s", "fallback", "why", "refused", "bytes_up", "bytes_down", *KNOWN)
+MOST_WORDS = 256  # different reasons that are kept; whatever comes then is the last one
 DEFAULT_LINK = {"uplink_bps": 2e7, "downlink_bps": 2e7, "rtt_s": 0.02}
 
 
@@ -31,6 +37,7 @@ class SplitRunner(Runner):
 
     name = "split"
     stages = clients.STAGES
+    notes = NOTES
     slows_itself = True  # the parts of the model that run here are made slower; link and server are not
 
     def __init__(self) -> None:
@@ -39,7 +46,7 @@ class SplitRunner(Runner):
         self._package: Optional[packages.Package] = None
         self._feed: Dict[str, Any] = {}
         self._outputs: Optional[Dict[str, Any]] = None
-        self._told = _Told()
+        self._told = _Told([])
         self._heat: Optional[_Heat] = None
 
     def load(self, spec: AgentSpec) -> Dict[str, Any]:
@@ -67,6 +74,7 @@ class SplitRunner(Runner):
         except (KeyError, TypeError, ValueError) as error:
             raise AgentFailure("bad-spec", "split: {}".format(error)) from error
         self._client, self._package = client, package
+        self._told = _Told(list(package.placements))
         for name in _wanted(package, policy):
             client.warm(name)
         return {
@@ -107,7 +115,7 @@ class SplitRunner(Runner):
         self._outputs = result.outputs
         self.last_stages = dict.fromkeys(self.stages, 0)
         self.last_stages.update(result.stages_ns)
-        self._told.take(result)
+        self.last_notes = self._told.take(result)
 
     def output_top1(self) -> List[int]:
         """The arg-max over the last axis of the first output, flattened."""
@@ -130,14 +138,30 @@ class SplitRunner(Runner):
 class _Told:
     """What became of the frames."""
 
-    def __init__(self) -> None:
+    def __init__(self, ids: List[str]) -> None:
+        self._ids = {name: index for index, name in enumerate(ids)}
+        self._kinds, self._reasons = _Words(), _Words()
         self._placements: Dict[str, int] = {}
         self._fallbacks: Dict[str, int] = {}
         self._refused = self._frames = self._up = self._down = 0
         self._predicted_s = self._measured_s = 0.0
 
-    def take(self, result: clients.Result) -> None:
-        """Nothing, once the frame is counted."""
+    def take(self, result: clients.Result) -> Dict[str, Optional[float]]:
+        """The frame's NOTES, once it is counted."""
+        self._count(result)
+        known = result.conditions
+        return {
+            "placement": None if result.placement is None else self._ids[result.placement],
+            "predicted_s": None if result.predicted_s == math.inf else result.predicted_s,
+            "fallback": None if result.fallback is None else self._kinds.place(result.fallback),
+            "why": self._reasons.place(result.why),
+            "refused": int(result.outputs is None),
+            "bytes_up": result.bytes_up,
+            "bytes_down": result.bytes_down,
+            **{name: None if known is None else getattr(known, name) for name in KNOWN},
+        }
+
+    def _count(self, result: clients.Result) -> None:
         self._frames += 1
         self._up, self._down = self._up + result.bytes_up, self._down + result.bytes_down
         if result.outputs is None:
@@ -152,7 +176,8 @@ class _Told:
 
     def to_json(self, client: clients.SplitClient) -> Dict[str, Any]:
         """frames, refused, placements {id: frames}, fallbacks {kind: frames}, bytes_up, bytes_down; predicted_s and
-        measured_s (sums over the frames that ran as they were planned); the link and the factors as learnt.
+        measured_s (sums over the frames that ran as they were planned); the link and the factors as learnt; the lists
+        of which the frames' notes have the places.
         """
         now = client.conditions()
         return {
@@ -168,7 +193,28 @@ class _Told:
             "rtt_s": now.rtt_s,
             "slow_down": now.slow_down,
             "device_scale": now.device_scale,
+            "placement_ids": list(self._ids),
+            "fallback_kinds": self._kinds.words,
+            "reasons": self._reasons.words,
         }
+
+
+class _Words:
+    """A list of words that grows as they come, up to MOST_WORDS."""
+
+    def __init__(self) -> None:
+        self.words: List[str] = []
+        self._places: Dict[str, int] = {}
+
+    def place(self, word: str) -> int:
+        """Where the word is in the list."""
+        if word not in self._places:
+            if len(self.words) >= MOST_WORDS - 1:
+                word = "another reason"
+            if word not in self._places:
+                self._places[word] = len(self.words)
+                self.words.append(word)
+        return self._places[word]
 
 
 class _Heat:

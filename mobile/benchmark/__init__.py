@@ -5,7 +5,7 @@ from mobile.benchmark.conditions import ConditionOptions
 from mobile.benchmark.options import BenchOptions
 from mobile.benchmark.orchestrate import Manner, Request, bench, iter_bench
 from mobile.benchmark.outcomes import BenchResult, Failure, Left, Progress
-from mobile.benchmark.quality import Evaluation, evaluate
+from mobile.benchmark.quality import Evaluation, classes, evaluate
 
 __all__ = [
     "BenchOptions",
@@ -20,6 +20,7 @@ __all__ = [
     "Request",
     "attach",
     "bench",
+    "classes",
     "evaluate",
     "iter_attach",
     "iter_bench",

@@ -39,6 +39,19 @@ class Evaluation:
         return sum(self.correct) / len(self.labels)
 
 
+def classes(model: str | Path, dataset: Path, device: Device, options: BenchOptions | None = None) -> Run:
+    """The run in which ``device`` gave the arg-max class of every item of ``dataset`` (its ``top1``).
+
+    ``dataset`` is an .npz with one array for each model input (first axis: items). RunFailure when the device could
+    not do it.
+    """
+    opened = open_model(Path(model))
+    options = replace(options or BenchOptions(), task="evaluate", inputs=dataset)
+    check_runner(opened, options)
+    with DeviceSession.open(device) as session:
+        return session.run(opened, options, Deadline.never(), lambda record: None)
+
+
 def evaluate(model: str | Path, dataset: Path, device: Device, options: BenchOptions | None = None) -> Evaluation:
     """The classes of every item of ``dataset`` on ``device``.
 
@@ -46,11 +59,7 @@ def evaluate(model: str | Path, dataset: Path, device: Device, options: BenchOpt
     InputError when there are no labels or they do not fit; RunFailure when the device could not do it.
     """
     labels = read_labels(dataset)
-    opened = open_model(Path(model))
-    options = replace(options or BenchOptions(), task="evaluate", inputs=dataset)
-    check_runner(opened, options)
-    with DeviceSession.open(device) as session:
-        run = session.run(opened, options, Deadline.never(), lambda record: None)
+    run = classes(model, dataset, device, options)
     if len(run.top1) != len(labels):
         raise AgentError(f"{device.name}: {len(run.top1)} answers for {len(labels)} items of {dataset.name}")
     return Evaluation(run=run, top1=run.top1, labels=labels)

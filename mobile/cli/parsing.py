@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import re
+from collections.abc import Callable, Iterable
+from typing import Any
 
 import click
 
@@ -80,6 +82,28 @@ def share(ctx: click.Context, param: click.Parameter, value: str) -> float:
         return float(value.strip().removesuffix("%")) / (100.0 if value.strip().endswith("%") else 1.0)
     except ValueError as error:
         raise click.BadParameter(f"{value!r} is no share such as 2%") from error
+
+
+def size(ctx: click.Context, param: click.Parameter, value: str | None) -> int | None:
+    """Bytes of a size such as "64MB", "512KiB" or "1000000"; None when the option was not given."""
+    if value is None:
+        return None
+    found = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?) ?([kKMG]?)(i?)B?", value.strip())
+    if found is None:
+        raise click.BadParameter(f"{value!r} is no size such as 64MB")
+    base = 1024 if found[3] else 1000
+    return round(float(found[1]) * base ** " KMG".index(found[2].upper() or " "))
+
+
+def options(*declared: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    """One decorator of several of click's, in the order in which the help shows them."""
+
+    def decorate(act: Any) -> Any:
+        for option in reversed(declared):
+            act = option(act)
+        return act
+
+    return decorate
 
 
 def _items(value: str) -> list[str]:

@@ -2,9 +2,17 @@
 
 from __future__ import annotations
 
+import csv
+import io
+import json
+from typing import TYPE_CHECKING, Any
+
 import click
 
-from mobile.cli.output import open_store, print_json, print_table
+from mobile.cli.output import open_store, plain_table, print_json, print_table
+
+if TYPE_CHECKING:
+    from mobile.results.run import Run
 
 FORMATS = ("table", "md", "csv", "json", "jsonl")
 
@@ -14,9 +22,10 @@ FORMATS = ("table", "md", "csv", "json", "jsonl")
 @click.option(
     "--format", "form", type=click.Choice(FORMATS), default="table", show_default=True, help="How to write them."
 )
+@click.option("--frames", is_flag=True, help="Of split runs: every frame, its decision and what became of it.")
 @click.option("--json", "as_json", is_flag=True, help="The same as --format json.")
 @click.pass_context
-def command(ctx: click.Context, run_ids: tuple[str, ...], form: str, as_json: bool) -> int:
+def command(ctx: click.Context, run_ids: tuple[str, ...], form: str, frames: bool, as_json: bool) -> int:
     """Figures of stored runs, as a table or as data.
 
     RUN is an id, the start of one, or "last" (also when none is given). The figures are computed from the raw samples.
@@ -25,11 +34,49 @@ def command(ctx: click.Context, run_ids: tuple[str, ...], form: str, as_json: bo
     from mobile.results.figures import figures
 
     store = open_store(ctx)
+    form = "json" if as_json else form
+    if frames:
+        return _frames([store.get(run_id) for run_id in run_ids or ("last",)], form)
     rows = [figures(store.get(run_id)) for run_id in run_ids or ("last",)]
-    if as_json or form == "json":
+    if form == "json":
         print_json({"runs": rows, "failures": []})
     elif form == "table":
         print_table(runs_table(rows))
     else:
         click.echo(render(rows, form), nl=False)
     return 0
+
+
+def _frames(runs: list[Run], form: str) -> int:
+    """Every frame of split runs. UsageError for a run without."""
+    from mobile.errors import UsageError
+    from mobile.results.frames import frames
+
+    found = {run.id: list(frames(run)) for run in runs}
+    for name, rows in found.items():
+        if not rows:
+            raise UsageError(f"run {name} has no frames with decisions", "`edgewise split run` makes such runs.")
+    if form == "json":
+        print_json({"runs": [{"id": name, "frames": rows} for name, rows in found.items()]})
+        return 0
+    rows = [{"run": name, **row} for name, told in found.items() for row in told]
+    if form == "jsonl":
+        click.echo("\n".join(json.dumps(row, allow_nan=False) for row in rows))
+        return 0
+    if form == "csv":
+        click.echo(_csv(rows), nl=False)
+        return 0
+    plain_table(list(rows[0]), [[_cell(value) for value in row.values()] for row in rows])
+    return 0
+
+
+def _cell(value: Any) -> str:
+    return "-" if value is None else f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def _csv(rows: list[dict[str, Any]]) -> str:
+    text = io.StringIO()
+    writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return text.getvalue()

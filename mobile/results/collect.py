@@ -82,15 +82,24 @@ class Collector:
         if not isinstance(stages, dict):
             raise AgentError(f"invocations.stages is {type(stages).__name__}, expected an object")
         block = {name: _ints(f"invocations.stages.{name}", values) for name, values in stages.items()}
-        _same_length("invocations", {"start_ns": start_ns, "duration_ns": duration_ns, **block})
-        self._count(len(start_ns) * (2 + len(block)))
+        notes = record.get("notes") or {}
+        if not isinstance(notes, dict):
+            raise AgentError(f"invocations.notes is {type(notes).__name__}, expected an object")
+        told = {name: _floats(f"invocations.notes.{name}", values) for name, values in notes.items()}
+        named = {f"notes.{name}": values for name, values in told.items()}
+        _same_length("invocations", {"start_ns": start_ns, "duration_ns": duration_ns, **block, **named})
+        self._count(len(start_ns) * (2 + len(block) + len(told)))
         known = self.run.phases.setdefault(phase, Invocations())
         if len(known) and set(block) != set(known.stages):
             raise AgentError(f"the stages of phase {phase} changed: {sorted(known.stages)}, then {sorted(block)}")
+        if len(known) and set(told) != set(known.notes):
+            raise AgentError(f"the notes of phase {phase} changed: {sorted(known.notes)}, then {sorted(told)}")
         known.start_ns.extend(start_ns)
         known.duration_ns.extend(duration_ns)
         for name, values in block.items():
             known.stages.setdefault(name, array("q")).extend(values)
+        for name, numbers in told.items():
+            known.notes.setdefault(name, []).extend(numbers)
 
     def _samples(self, record: Mapping[str, Any]) -> None:
         samples = self.run.samples

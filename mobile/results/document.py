@@ -31,6 +31,8 @@ def to_columns(run: Run) -> Iterator[tuple[str, int, bytes]]:
         yield from _ints(f"phase/{phase}/duration_ns", invocations.duration_ns)
         for stage, values in invocations.stages.items():
             yield from _ints(f"phase/{phase}/stage/{stage}", values)
+        for note, told in invocations.notes.items():
+            yield f"phase/{phase}/note/{note}", len(told), encode_floats(told)
     yield from _ints("samples/t_ns", run.samples.t_ns)
     yield from _ints("samples/read_ns", run.samples.read_ns)
     for sensor, column in run.samples.columns.items():
@@ -87,5 +89,7 @@ def _place(run: Run, name: str, blob: bytes) -> None:
         invocations = run.phases.setdefault(phase, Invocations())
         if column.startswith("stage/"):
             invocations.stages[column.removeprefix("stage/")] = decode_ints(blob)
+        elif column.startswith("note/"):
+            invocations.notes[column.removeprefix("note/")] = decode_floats(blob)
         elif column in ("start_ns", "duration_ns"):
             setattr(invocations, column, decode_ints(blob))

@@ -11,6 +11,7 @@ from typing import Any
 
 from mobile.results.clocks import clocks
 from mobile.results.energy import energies, widest
+from mobile.results.frames import told
 from mobile.results.metered import meter_energies
 from mobile.results.run import Run
 from mobile.results.stats import LATENCY_KEYS, describe_ns, describe_stages
@@ -31,6 +32,7 @@ def figures(run: Run) -> dict[str, Any]:
     cold_start_s {load, first}; memory_bytes {before_load, peak_rss}; thermal or null, thermal_missing (thermal.py);
     clocks [{sensor, scope, note, median_hz, min_hz, max_hz, samples}] or null, clocks_missing (clocks.py);
     energy or null, energy_missing, energy_needed_s (how long to measure instead), energy_all (energy.py);
+    split (of a split run what became of its frames, else null; frames.py has them one by one);
     harness {sampler_cpu_share, missed_ticks, ticks, supervisor_cpu_s};
     failure {code, message, hint, phase} or null.
     """
@@ -72,6 +74,7 @@ def figures(run: Run) -> dict[str, Any]:
         "energy_needed_s": None if joules else min((t["needed_s"] for t in totals if t["needed_s"]), default=None),
         "energy_all": totals,
         "harness": _harness(run),
+        "split": dict(told(run)) or None,
         "failure": run.failure,
     }
 

@@ -34,11 +34,15 @@ class RunSpec:
 
 @dataclass
 class Invocations:
-    """The invocations of one phase as columns of equal length, nanoseconds on the device's clock (array type ``q``)."""
+    """The invocations of one phase as columns of equal length, nanoseconds on the device's clock (array type ``q``).
+
+    ``notes``: what else the runner tells of each, None where there is nothing.
+    """
 
     start_ns: array[int] = field(default_factory=lambda: array("q"))
     duration_ns: array[int] = field(default_factory=lambda: array("q"))
     stages: dict[str, array[int]] = field(default_factory=dict)
+    notes: dict[str, list[float | None]] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.duration_ns)

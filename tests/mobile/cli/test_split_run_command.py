@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from tests.support.cli import edgewise, edgewise_json
-from tests.support.split_packages import TABLE, package
+from tests.support.split_packages import EXAMPLE, TABLE, package
 from tests.support.split_server import edge_server
 
 SHORT = ["--duration", "0.1", "--min-count", "5"]
@@ -35,6 +36,53 @@ def test_the_ways_of_running_stand_side_by_side(tmp_path: Path) -> None:
         assert one["refused"] == 0
     assert by_name["server"]["bytes_up_per_frame"] > by_name["best split"]["bytes_up_per_frame"] > 0
     assert found["link"]["how"] == "assumed"
+
+
+def test_answers_are_compared_with_labels_or_with_the_whole_model(tmp_path: Path) -> None:
+    made = package(tmp_path / "net.split", table=TABLE)
+    with np.load(EXAMPLE / "fashion_mnist_test_1000.npz") as arrays:
+        np.savez(tmp_path / "labelled.npz", image=arrays["image"][:20], label=arrays["label"][:20])
+        np.savez(tmp_path / "plain.npz", image=arrays["image"][:20])
+    with edge_server(made) as running:
+        inventory(tmp_path, running.url)
+        asked = ["split", "bench", "net.split", "--server", "edge", "--scale", "image=1/255", *SHORT, "--inputs"]
+        labelled, plain = (edgewise_json(*asked, name, cwd=tmp_path) for name in ("labelled.npz", "plain.npz"))
+    for found, measure in ((labelled, "accuracy"), (plain, "agreement")):
+        for one in found["variants"]:
+            right = one["quality"]
+            assert (right["measure"], right["items"]) == (measure, 20)
+            assert right["low"] < right["share"] <= right["high"] <= 1
+    assert plain["variants"][0]["quality"]["share"] == 1.0
+
+
+def test_a_run_goes_on_by_itself_and_every_frame_of_it_is_told(tmp_path: Path) -> None:
+    made = package(tmp_path / "net.split", table=TABLE)
+    with edge_server(made) as running:
+        inventory(tmp_path, running.url)
+        started = edgewise_json("split", "run", "net.split", "--server", "edge", "--detach", *SHORT, cwd=tmp_path)
+        (left,) = started["left"]
+        attached = edgewise_json("attach", left["run"], cwd=tmp_path)
+    (run,) = attached["runs"]
+    assert run["id"] == left["run"]
+    assert sum(run["split"]["placements"].values()) >= run["invocations"]
+    (told,) = edgewise_json("report", left["run"], "--frames", cwd=tmp_path)["runs"]
+    assert len(told["frames"]) == run["invocations"]
+    for frame in told["frames"]:
+        assert frame["placement"] in made.placements
+        assert frame["why"]
+        assert frame["predicted_s"] > 0
+        assert frame["measured_s"] > 0
+        assert frame["uplink_bps"] > 0
+    text = edgewise("report", left["run"], "--frames", "--format", "csv", cwd=tmp_path).stdout
+    assert text.splitlines()[0].startswith("run,t_s,measured_s,placement,why")
+    assert len(text.splitlines()) == 1 + run["invocations"]
+
+
+def test_frames_of_a_run_without_decisions_are_refused(tmp_path: Path) -> None:
+    edgewise_json("bench", EXAMPLE / "fashion_mnist.onnx", *SHORT, cwd=tmp_path)
+    done = edgewise("report", "last", "--frames", cwd=tmp_path)
+    assert done.returncode == 2
+    assert "has no frames with decisions" in done.stderr
 
 
 def test_a_server_that_is_gone_is_seen_in_the_table_and_every_frame_is_answered(tmp_path: Path) -> None:
