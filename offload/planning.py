@@ -26,9 +26,10 @@ from offload.model.pieces import GraphError, PieceGraph, pieces_of
 from offload.model.values import Observed, Watcher, observe
 from offload.package.verify import Evidence, verify
 from offload.package.write import Planned, Source, write
-from offload.plan.candidates import Candidate, Change, bandwidth_changes, best_cut, candidates, scale_changes
+from offload.plan.candidates import Candidate, Change, bandwidth_changes, best_cut, candidates, label_of, scale_changes
 from offload.plan.costs import Costs, Link, Power, latency_problem, price
 from offload.plan.envelope import envelope
+from offload.plan.objectives import Aim, Aimed, aimed
 from offload.plan.problem import Line, ProblemError
 from offload.plan.table import LEVELS, compile_table
 
@@ -48,7 +49,8 @@ MAX_ROUNDS = 6
 class Request:
     """What is to be planned. ``pinned``: names of pieces that must stay on the device; ``min_agreement``: how often
     the first output's arg-max must be that of the whole model (share of the samples' rows); ``with_split``: the best
-    split is among the placements even where it is best nowhere, to be measured beside the others.
+    split is among the placements even where it is best nowhere, to be measured beside the others; ``aim``: what is
+    wanted beside the least latency, whose placement is in the package, too.
     """
 
     model: Path
@@ -68,6 +70,7 @@ class Request:
     with_split: bool = False
     min_agreement: float = 0.99
     seed: int = 0
+    aim: Aim = field(default_factory=Aim)
 
 
 @dataclass(frozen=True)
@@ -83,6 +86,7 @@ class Plan:
     changes: list[Change]
     codings: Mapping[str, Sequence[Coding]]
     notes: tuple[str, ...]
+    aimed: Aimed | None = None
 
     def id_of(self, candidate: Candidate) -> str | None:
         """The table's id of a candidate; None for one that is best nowhere."""
@@ -123,7 +127,9 @@ class Planner:
         rates = (request.link.uplink_bps / RANGE, request.link.uplink_bps * RANGE)
         try:
             problem = latency_problem(costs, request.link)
-            split = best_cut(problem, 1.0 / request.link.uplink_bps) if request.with_split else None
+            also = [best_cut(problem, 1.0 / request.link.uplink_bps)] if request.with_split else []
+            best = None if request.aim.is_plain else self._aimed(costs)
+            also += [best.line] if best is not None else []
             table, lines = compile_table(
                 costs,
                 request.link,
@@ -131,16 +137,28 @@ class Planner:
                 rates,
                 request.power,
                 bidirectional=request.bidirectional,
-                also=[split] if split is not None else [],
+                also=[line for line in also if line is not None],
             )
             curve = envelope(problem, *rates, bidirectional=request.bidirectional)
         except ProblemError as error:
             raise InputError(f"{request.model}: {error}") from error
         found = candidates(costs, lines.values(), request.link, request.power)
+        if best is not None and all(one.line.crossings != best.line.crossings for one in found):
+            found.append(Candidate(label_of(best.line), best.line, best.price))
         changes = bandwidth_changes(curve, request.link.uplink_bps) + scale_changes(costs, found, request.link)
         return Plan(
-            request, self.source, costs, table, lines, found, changes, self._codings, tuple(self._notes)
+            request, self.source, costs, table, lines, found, changes, self._codings, tuple(self._notes), best
         )  # fmt: skip
+
+    def _aimed(self, costs: Costs) -> Aimed:
+        """The placement that is asked for. InputError when none keeps the limits."""
+        request = self._request
+        best = aimed(costs, request.link, request.power, request.aim, bidirectional=request.bidirectional)
+        if best is None:
+            raise InputError(
+                f"{request.model}: no placement keeps the limits", "Allow more time or memory, or a faster link."
+            )
+        return best
 
     def package(self, target: Path) -> tuple[Package, Plan, list[Evidence]]:
         """The package in ``target``, its plan, and the evidence for each placement.

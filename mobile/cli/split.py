@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from mobile.cli.output import json_option, open_inventory, plain_table, print_json
-from mobile.cli.parsing import bindings, rate, scales, seconds, text_list
+from mobile.cli.parsing import bindings, options, rate, scales, seconds, text_list
+from mobile.cli.split_aim import aim, aim_json, aim_options, best_said, power
 from mobile.cli.split_calibrate import calibrate
 from mobile.cli.split_run import bench, run
+from mobile.cli.split_tails import tails
 
 if TYPE_CHECKING:
     from device_agents.split.package import Package
@@ -31,30 +32,26 @@ def command() -> None:
     """
 
 
-def _planning(act: Callable[..., Any]) -> Callable[..., Any]:
-    """The options that `plan` and `package` have in common."""
-    options = [
-        click.argument("file", type=click.Path()),
-        click.option("--device", required=True, type=click.Path(), help="Profile of the device.", metavar="FILE"),
-        click.option("--server", required=True, type=click.Path(), help="Profile of the server.", metavar="FILE"),
-        click.option("--link", nargs=2, help="A link of the inventory.", metavar="DEVICE SERVER"),
-        click.option("--uplink", callback=rate, help="Instead: assumed rate, such as 20Mbit/s.", metavar="RATE"),
-        click.option("--downlink", callback=rate, help="Assumed rate; left out, as the uplink.", metavar="RATE"),
-        click.option("--rtt", callback=seconds, default="20ms", show_default=True, help="Round trip.", metavar="TIME"),
-        click.option("--calibration", type=click.Path(), help="Inputs: .npz or a folder; else made.", metavar="FILE"),
-        click.option("--scale", multiple=True, callback=scales, help="Factor to a float input.", metavar="NAME=F"),
-        click.option("--dim", "dims", multiple=True, callback=bindings, help="Size of a dimension.", metavar="NAME=N"),
-        click.option("--codecs", callback=text_list, help="Codecs to choose from.", metavar="C,..."),
-        click.option("--pin", "pinned", multiple=True, help="A piece that stays on the device.", metavar="PIECE"),
-        click.option("--keep-input", is_flag=True, help="The raw input never leaves the device."),
-        click.option("--return-hops", is_flag=True, help="Values may come back, not only outputs."),
-        click.option("--busy-w", type=click.FloatRange(min=0), help="The device's watts while it computes (assumed)."),
-        click.option("--idle-w", type=click.FloatRange(min=0), help="Its watts while it waits (assumed)."),
-        click.option("--seed", type=int, default=0, show_default=True, help="Seed of generated inputs."),
-    ]
-    for option in reversed(options):
-        act = option(act)
-    return act
+_planning = options(
+    click.argument("file", type=click.Path()),
+    click.option("--device", required=True, type=click.Path(), help="Profile of the device.", metavar="FILE"),
+    click.option("--server", required=True, type=click.Path(), help="Profile of the server.", metavar="FILE"),
+    click.option("--link", nargs=2, help="A link of the inventory.", metavar="DEVICE SERVER"),
+    click.option("--uplink", callback=rate, help="Instead: assumed rate, such as 20Mbit/s.", metavar="RATE"),
+    click.option("--downlink", callback=rate, help="Assumed rate; left out, as the uplink.", metavar="RATE"),
+    click.option("--rtt", callback=seconds, default="20ms", show_default=True, help="Round trip.", metavar="TIME"),
+    click.option("--request", "request_s", callback=seconds, help="A request's own time, see `split tails`."),
+    click.option("--calibration", type=click.Path(), help="Inputs: .npz or a folder; else made.", metavar="FILE"),
+    click.option("--scale", multiple=True, callback=scales, help="Factor to a float input.", metavar="NAME=F"),
+    click.option("--dim", "dims", multiple=True, callback=bindings, help="Size of a dimension.", metavar="NAME=N"),
+    click.option("--codecs", callback=text_list, help="Codecs to choose from.", metavar="C,..."),
+    click.option("--pin", "pinned", multiple=True, help="A piece that stays on the device.", metavar="PIECE"),
+    click.option("--keep-input", is_flag=True, help="The raw input never leaves the device."),
+    click.option("--return-hops", is_flag=True, help="Values may come back, not only outputs."),
+    click.option("--with-split", is_flag=True, help="The best split is there even where it is best nowhere."),
+    aim_options,
+    click.option("--seed", type=int, default=0, show_default=True, help="Seed of generated inputs."),
+)
 
 
 @command.command("plan", short_help="The best placement, what else there is, and what would change it.")
@@ -125,21 +122,17 @@ def _write_repository(folder: Path, package: str) -> list[str]:
 
 
 def _request(ctx: click.Context, asked: dict[str, Any]) -> Request:
-    from mobile.errors import UsageError
     from offload.costs.profile import read_profile
     from offload.model.coding import DEFAULT
-    from offload.plan.costs import Power
     from offload.planning import Request
 
-    if (asked["busy_w"] is None) != (asked["idle_w"] is None):
-        raise UsageError("--busy-w and --idle-w are given together, or neither")
-    power = None if asked["busy_w"] is None else Power(asked["busy_w"], asked["idle_w"], source="the command line")
+    device = read_profile(Path(asked["device"]))
     return Request(
         model=Path(asked["file"]),
-        device=read_profile(Path(asked["device"])),
+        device=device,
         server=read_profile(Path(asked["server"])),
         link=_link(ctx, asked),
-        power=power,
+        power=power(device, asked),
         calibration=Path(asked["calibration"]) if asked["calibration"] else None,
         scale=asked["scale"],
         dims=asked["dims"],
@@ -147,7 +140,10 @@ def _request(ctx: click.Context, asked: dict[str, Any]) -> Request:
         pinned=asked["pinned"],
         keep_input=asked["keep_input"],
         bidirectional=asked["return_hops"],
+        request_s=asked["request_s"] or 0.0,
+        with_split=asked["with_split"],
         seed=asked["seed"],
+        aim=aim(asked),
     )
 
 
@@ -191,6 +187,8 @@ def plan_json(made: Plan) -> dict[str, Any]:
             for candidate in made.found
         ],
         "changes": [asdict(change) for change in made.changes],
+        "power": None if made.request.power is None else asdict(made.request.power),
+        "aim": aim_json(made),
         "notes": list(made.notes),
     }
 
@@ -232,6 +230,10 @@ def _show_plan(made: Plan) -> None:
         f" {pretty_seconds(link.rtt_s)} round trip ({link.how}); device times {made.costs.how.get('device_s')},"
         f" server times {made.costs.how.get('server_s')}, coding times {made.costs.how.get('codec_s')}"
     )
+    if made.request.power is not None:
+        click.echo(f"power: {made.request.power.source}")
+    if made.aimed is not None:
+        click.echo(best_said(made, made.aimed))
     for change in made.changes:
         click.echo(_said(change))
     for note in made.notes:
@@ -270,3 +272,4 @@ def _show_package(written: Package, evidence: list[Evidence]) -> None:
 command.add_command(bench)
 command.add_command(calibrate)
 command.add_command(run)
+command.add_command(tails)
