@@ -16,6 +16,7 @@ import yaml
 from yaml.composer import ComposerError
 from yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
+from mobile.bounded import read_bounded
 from mobile.errors import ConfigError
 
 MAX_FILE_BYTES = 256 * 1024  # PyYAML reads some 50 kB a second: a larger file would take seconds on each command
@@ -76,13 +77,7 @@ for _name, _pattern in (
 
 def read_yaml(path: Path) -> Located:
     """The file's value with its lines. ConfigError names file, line and what is wrong."""
-    try:
-        with path.open("rb") as stream:
-            data = stream.read(MAX_FILE_BYTES + 1)
-    except OSError as error:
-        raise ConfigError(f"{path}: cannot be read: {error.strerror or error}") from error
-    if len(data) > MAX_FILE_BYTES:
-        raise ConfigError(f"{path}: larger than {MAX_FILE_BYTES} bytes, which is no inventory")
+    data = read_bounded(path, MAX_FILE_BYTES, ConfigError)
     try:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:

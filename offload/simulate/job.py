@@ -10,6 +10,7 @@ from typing import Any
 from device_agents.split import package
 from device_agents.split.decide import LOCAL, Policy, PolicyError
 from device_agents.split.table import Table, TableError
+from mobile.bounded import read_bounded
 from mobile.errors import ConfigError, InputError, ModelError
 from offload.simulate.hindsight import hindsight
 from offload.simulate.read import read_trace
@@ -42,14 +43,9 @@ def table_of(path: Path) -> Table:
         if found is None:
             raise ModelError(f"{path}: the package was made without costs, so it has no placement table")
         return found
+    data = read_bounded(path, MAX_TABLE_BYTES, ModelError)
     try:
-        with path.open("rb") as stream:
-            data = stream.read(MAX_TABLE_BYTES + 1)
-        if len(data) > MAX_TABLE_BYTES:
-            raise ModelError(f"{path}: larger than {MAX_TABLE_BYTES} bytes")
         return Table.from_json(json.loads(data))
-    except OSError as error:
-        raise ModelError(f"{path}: {error.strerror}") from error
     except TableError as error:
         raise ModelError(f"{path}: {error}") from error
     except (ValueError, RecursionError) as error:

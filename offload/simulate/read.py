@@ -10,6 +10,7 @@ import math
 import re
 from pathlib import Path
 
+from mobile.bounded import read_bounded
 from mobile.errors import InputError
 from offload.simulate.trace import Trace, TraceError, from_opportunities, from_rates
 
@@ -32,13 +33,7 @@ def read_trace(path: Path) -> Trace:
     a header line says other units, such as ``time_ms,kbit/s``. A bandwidth holds until the next time, the last for as
     long as the one before; the first time is the begin. Lines from "#" on are comments.
     """
-    try:
-        with path.open("rb") as stream:
-            data = stream.read(MAX_FILE_BYTES + 1)
-    except OSError as error:
-        raise InputError(f"{path}: {error.strerror}") from error
-    if len(data) > MAX_FILE_BYTES:
-        raise InputError(f"{path}: larger than {MAX_FILE_BYTES} bytes")
+    data = read_bounded(path, MAX_FILE_BYTES, InputError)
     try:
         return parse_trace(data.decode("utf-8-sig", "replace"))
     except TraceError as error:

@@ -1,0 +1,19 @@
+"""Small files, read whole: a larger one is refused before it fills memory."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from mobile.errors import EdgewiseError
+
+
+def read_bounded(path: Path, most_bytes: int, refusal: type[EdgewiseError]) -> bytes:
+    """The content of a file of at most ``most_bytes``. ``refusal`` when it is larger or cannot be read."""
+    try:
+        with path.open("rb") as stream:
+            data = stream.read(most_bytes + 1)
+    except OSError as error:
+        raise refusal(f"{path}: cannot be read: {error.strerror or error}") from error
+    if len(data) > most_bytes:
+        raise refusal(f"{path}: larger than {most_bytes} bytes, which is the limit for such files")
+    return data
