@@ -110,13 +110,14 @@ def _limit_rate(state: State, node: Node) -> None:
     rate = node.link.rate
     for place, interface in ((node.name, "eth0"), (HUB, port_of(node))):
         where = ["tc", "-n", state.namespace(place), "qdisc"]
-        run([*where, "delete", "dev", interface, "root"], check=False)
-        if rate != "none":
+        if rate == "none":
+            run([*where, "delete", "dev", interface, "root"], check=False)
+        else:
             # 4 ms worth of bytes at once, at least two frames: with more a small request would cross a slow link for
             # nothing. What waits longer than 100 ms is dropped.
             burst = max(3_200, int(rate_bps(rate) / 8 * 0.004))
             bucket = ["tbf", "rate", rate, "burst", str(burst), "latency", "100ms"]
-            run([*where, "add", "dev", interface, "root", *bucket])
+            run([*where, "replace", "dev", interface, "root", *bucket])  # what waits in the old one is kept
 
 
 def _start_relay(state: State, node: Node) -> None:
