@@ -180,7 +180,8 @@ def compress_graph(model: ir.Model, asked: Request, target: Target | None) -> Co
     model.metadata_props[METADATA] = json.dumps(
         {name: [bits, values] for name, (bits, values) in lowered.packed.items()}, separators=(",", ":")
     )
-    return Compressed(compressed, lowered, [*bound.notes, *lowered.notes], bound.reals)
+    ranked = [] if asked.wishes.measured is None else [asked.wishes.measured.said()]
+    return Compressed(compressed, lowered, [*bound.notes, *ranked, *lowered.notes], bound.reals)
 
 
 def reference_graph(model: ir.Model, done: Compressed) -> None:

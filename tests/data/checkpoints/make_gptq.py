@@ -117,7 +117,7 @@ def version_2(folder, name, bits, turned=False):
         packed.post_init()
         expected[f"{key}.weight"] = packed.dequantize_weight().t().contiguous()
         if turned:
-            convert_gptq_v2_to_v1_format_module(packed, None)
+            convert_gptq_v2_to_v1_format_module(packed, types.SimpleNamespace(bits=bits, pack_dtype=torch.int32))
         arrays.update({f"{key}.{part}": value for part, value in packed.state_dict().items()})
     config = {
         "bits": bits,
