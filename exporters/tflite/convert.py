@@ -53,13 +53,21 @@ def convert(
 
 
 def _nodes(context: Context, graph: ir.Graph) -> None:
-    """Every node; what cannot be converted is noted, and the rest looked at too."""
+    """Every node; what cannot be converted is noted, and all looked at that does not follow from it."""
     for node in graph:
+        if context.problems and _follows(context, node):
+            continue
         try:
             _node(context, node)
         except Unsupported as reason:
             context.problems.append((node, str(reason)))
             _stand_in(context, node)
+
+
+def _follows(context: Context, node: ir.Node) -> bool:
+    """Whether a node reads what could not be converted and has no known shape either."""
+    given = [value for value in node.inputs if value is not None]
+    return any(value not in context.values and constant_of(value) is None for value in given)
 
 
 def _branch(outer: Context, graph: ir.Graph, captured: Sequence[ir.Value]) -> Context:
