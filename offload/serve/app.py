@@ -104,7 +104,7 @@ class App:
             _within(head, oip.MAX_HEADER_BYTES)
             return Admission(oip.MAX_HEADER_BYTES, keep=False)
         _method(head, "POST")
-        coding_of(head.headers.get(b"content-encoding", b""))
+        coding_of(head.headers.get(b"content-encoding"))
         most = self._limits.max_body
         if head.header_length is None:
             most = min(most, oip.MAX_JSON_BYTES)
@@ -171,7 +171,7 @@ class App:
 
     def _infer(self, request: Request, respond: Callable[[Answer], None]) -> None:
         model = self._model(request.head.path)
-        coding = coding_of(request.head.headers.get(b"content-encoding", b""))
+        coding = coding_of(request.head.headers.get(b"content-encoding"))
         self._start(Job(request, model, request.head.header_length, _nobody, coding=coding), respond)
 
     def infer(self, request: Request, name: str, asked: oip.InferRequest, form: Form, respond: Respond) -> None:

@@ -14,8 +14,10 @@ CODINGS = {"gzip": 31, "deflate": 15, "zstd": None}  # zlib's window bits: with 
 ZSTD_WINDOW_BYTES = 8 << 20  # what RFC 9659 allows a sender
 
 
-def coding_of(header: bytes) -> str:
+def coding_of(header: bytes | None) -> str:
     """The coding that a header names, "" for none. Refused(415) for one that is not known, or more than one."""
+    if header is None:
+        return ""
     name = header.decode("latin-1").strip().lower()
     if name in ("", "identity"):
         return ""

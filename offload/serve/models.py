@@ -53,15 +53,12 @@ class Model:
         ``streams``: what is remembered of frames that others are the difference to; Refused(412) for an unknown one.
         """
         given = {tensor.name: tensor for tensor in tensors}
-        unknown = [name for name in given if name not in {value.name for value in self.inputs}]
-        if unknown:
-            raise Refused(400, f"there is no input {unknown[0][:80]!r}")
-        feeds = {}
-        for value in self.inputs:
-            if value.name not in given:
-                raise Refused(400, f"input {value.name!r} is missing")
-            feeds[value.name] = _fed(value, given[value.name], limit_bytes, streams)
-        return feeds
+        names = {value.name for value in self.inputs}
+        for unknown in given.keys() - names:
+            raise Refused(400, f"there is no input {unknown[:80]!r}")
+        for missing in names - given.keys():
+            raise Refused(400, f"input {missing!r} is missing")
+        return {value.name: _fed(value, given[value.name], limit_bytes, streams) for value in self.inputs}
 
     def checked_part(self) -> str:
         """The path of the part's file, whose hash was compared. Refused(500) when it is not what the manifest names."""
@@ -86,11 +83,10 @@ def _fed(value: Value, tensor: TensorIn, limit_bytes: int, streams: Streams | No
             raise Refused(412, f"input {value.name!r}: {error}") from error
         except CodecError as error:
             raise Refused(400, f"input {value.name!r}: {error}") from error
-    else:
-        _fits(value, tensor.datatype, tensor.shape)
-        array = array_of(tensor)
-    _fits(value, datatype_of(array), array.shape)
-    return array
+        _fits(value, datatype_of(array), array.shape)
+        return array
+    _fits(value, tensor.datatype, tensor.shape)
+    return array_of(tensor)
 
 
 def _decoded_limit(value: Value, limit_bytes: int) -> int:

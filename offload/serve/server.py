@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import signal
 import ssl
 import time
@@ -178,6 +179,8 @@ async def serve(
         loop.add_signal_handler(number, end, number)
     server = Server(models, engine, metrics, options, log)
     ready(await server.start())
+    gc.collect()
+    gc.freeze()  # what is there now stays: no request has to wait until it has been looked through
     if server.grpc_url is not None:
         ready(server.grpc_url)
     await ended.wait()
