@@ -17,6 +17,7 @@ from exporters.targets import Target
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from exporters.calibration.timesteps import Timesteps
     from exporters.sources import Source
 
 PARITY_ITEMS = 64  # of given inputs
@@ -43,6 +44,7 @@ class Job:
     compression: compressing.Request | None = None
     split_shortcuts: bool = False
     format: str = "onnx"
+    timesteps: Timesteps | None = None
 
     @property
     def static(self) -> bool:

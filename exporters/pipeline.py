@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from exporters import compressing, convert, lite_source, lite_stage, parity, passes, stages
+from exporters.calibration.timesteps import parse_timesteps
 from exporters.carriers.base import Wishes
 from exporters.job import Built, Job, feeds
 from exporters.publish import Staging, unwritable
@@ -48,16 +49,18 @@ def export(
     probe: Any = None,
     labels: str | None = None,
     split_shortcuts: bool = False,
+    timesteps: str | None = None,
     progress: Callable[[str], None] | None = None,
 ) -> ExportResult:
     """The published artifact: ``output`` and, beside it, its manifest (and a .data file when it passes 1.8 GB).
 
     ``source`` is an .onnx file, ``file.py:factory`` or a .pt2 program. ``target`` names the oldest runtime that must
     load it ("ort:1.19"). ``scheme`` "int8" and "w8a16" quantise statically, with the ranges of ``calibration`` (.npz
-    whose keys are the inputs, or a folder of .npz or .npy), ``split_shortcuts`` the branches of a Concat apart; any
-    other compresses weights (`exporters.compress.schemes`, or "int8-dynamic"). ``weights`` is a compressed spec or
-    checkpoint whose weights go in as they are, ``names`` maps its names to the graph's, ``adapter`` "apart" leaves LoRA
-    adapters beside their weights. ``rows`` says how many rows multiplications have where the graph leaves it open,
+    whose keys are the inputs, a folder of .npz or .npy, or file.py:function), at ``timesteps`` ("t:20:8") of an input;
+    ``split_shortcuts`` quantises the branches of a Concat apart. Any other scheme compresses weights
+    (`exporters.compress.schemes`, or "int8-dynamic"). ``weights`` is a compressed spec or checkpoint whose weights go
+    in as they are, ``names`` maps its names to the graph's, ``adapter`` "apart" leaves LoRA adapters beside them.
+    ``rows`` says how many rows multiplications have where the graph leaves it open,
     ``probe`` how fast each carrier is on the device. ``labels`` names the array of ``inputs`` with class numbers.
 
     The graph is compared with the source on ``inputs`` (.npz),
@@ -75,6 +78,7 @@ def export(
         inputs=Path(inputs) if inputs is not None else None, scale=scale or {}, dims=dims or {}, seed=seed,
         example=example, verify=verify, publish_on_mismatch=publish_on_mismatch, say=progress or (lambda step: None),
         labels=labels, split_shortcuts=split_shortcuts, format=format,
+        timesteps=parse_timesteps(timesteps) if timesteps is not None else None,
         compression=compressing.request(
             None if format == "tflite" and scheme in lite_stage.SCHEMES else scheme,
             Path(weights) if weights is not None else None, names or {},
@@ -95,6 +99,8 @@ def _checked(form: str, target: str | None, scheme: str | None, job: Job) -> Job
         raise UsageError("uint16 activations and split shortcuts are for ONNX", "Use --scheme int8, or an .onnx file.")
     if job.calibration is not None and not job.static:
         raise UsageError("calibration data is given without a scheme that uses it", "Add --scheme int8.")
+    if job.timesteps is not None and job.calibration is None:
+        raise UsageError("timesteps are taken from calibration data, which is not given", "Add --calibration FILE.")
     if job.target is not None and job.target.format != form:
         raise UsageError(
             f"{job.target.name} runs {job.target.format} files, not {form}", f"Add --format {job.target.format}."

@@ -35,6 +35,7 @@ def quantise(job: Job, source: Source, graph: Path, stage: Staging, location: st
     final = stage.folder / job.output.name
     raw = stage.folder / "work" / "quantised.onnx"
     samples, batches = calibration(job, source)
+    built.notes += samples.notes if samples else []
     job.say("calibrating and quantising")
     large = source.index.size_bytes > quantize.EXTERNAL_BYTES
     assert job.scheme is not None
@@ -149,7 +150,10 @@ def _split(graph: Path, location: str, built: Built) -> None:
 def calibration(job: Job, source: Source) -> tuple[Samples | None, Callable[[int | None], Any]]:
     """The calibration samples (None when generated) and a function that gives their batches, anew at each call."""
     if job.calibration is not None:
-        samples = read_samples(job.calibration, source.index.inputs, job.scale, job.dims)
+        from exporters.calibration.read import calibration_samples
+
+        inputs = source.index.inputs
+        samples = calibration_samples(job.calibration, inputs, job.scale, job.dims, job.timesteps, job.seed)
         return samples, samples.batches
 
     def accepts(feed: dict[str, NDArray[Any]]) -> None:
