@@ -20,7 +20,7 @@ from exporters.tflite.families import Codes, codes_of
 from exporters.tflite.ir import Graph, Operator, Program, Quant
 from exporters.tflite.quantise_weights import weight_places
 from exporters.tflite.rules import Runtime
-from exporters.tflite.sparse import sparse_matrix
+from exporters.tflite.sparse import KERNEL_BLOCK, sparse_bytes, sparse_matrix, sparse_rows
 from exporters.tflite.stored import Stored, StoredReport, operand
 from mobile.errors import ExportError
 
@@ -71,8 +71,8 @@ def _carried(
             continue
         met.add(layout.name)
         stored = layout.stored(operator.op)
-        if stored is None:
-            report.float32[layout.name] = "its groups do not divide this operator's layout"
+        if isinstance(stored, str):
+            report.float32[layout.name] = stored
         else:
             operator = operand(edit, operator, place, stored, runtime, report)
     return operator
@@ -93,13 +93,11 @@ class _Layout:
     axis: int
     source: Codes
 
-    def stored(self, op: str) -> Stored | None:
-        """As the operand of an operator; None when its scales cannot be said there."""
+    def stored(self, op: str) -> Stored | str:
+        """As the operand of an operator, or why it cannot be said there."""
         scales, dtype = self.source.scales, self.source.dtype
         if self.source.sparse:
-            if op == "FULLY_CONNECTED" and self.values.shape[1] % 4 == 0:
-                return Stored(*_with(dtype, sparse_matrix(self.values, (1, 4))))
-            return Stored(*_with(dtype, sparse_matrix(self.values, (1, 1)))) if self.values.ndim == 2 else None
+            return self._sparse(op)
         if scales is None:
             return Stored(self.codes, dtype, None)
         if scales.shape[1] == 1:
@@ -107,12 +105,18 @@ class _Layout:
             return Stored(self.codes, dtype, Quant(each, np.zeros(len(each), np.int64), self.axis))
         last = self.values.ndim == 2 and self.axis == 0
         if not last or self.values.shape[1] != scales.shape[1] * self.source.group:
-            return None
+            return "its groups do not divide this operator's layout"
         return Stored(self.codes, dtype, Quant(scales, np.zeros(scales.shape, np.int64), 0, self.source.group))
 
-
-def _with(dtype: str, parts: tuple[NDArray[Any], Any]) -> tuple[NDArray[Any], str, None, Any]:
-    return parts[0], dtype, None, parts[1]
+    def _sparse(self, op: str) -> Stored | str:
+        """Blocks that a kernel takes, or single values, whichever is smaller; nothing that is no smaller than dense."""
+        ways = [sparse_rows(self.values)]
+        if op == "FULLY_CONNECTED" and self.values.shape[-1] % KERNEL_BLOCK[1] == 0:
+            ways.append(sparse_matrix(self.values, KERNEL_BLOCK))
+        values, sparsity = min(ways, key=lambda way: sparse_bytes(*way))
+        if sparse_bytes(values, sparsity) >= self.values.nbytes:
+            return "too few of its values are zero: sparse, it would be larger"
+        return Stored(values, self.source.dtype, None, sparsity)
 
 
 def _layouts(tensor: CompressedTensor, report: CarryReport) -> list[_Layout]:

@@ -18,9 +18,33 @@ from mobile.errors import ExportError
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-# What the fully connected kernels compute without unpacking (LiteRT's kernels/fully_connected.cc): rows of 1 x 4 float
-# or int8 blocks, or of single values. Other blocks need a DENSIFY before.
-KERNEL_BLOCKS = ((1, 4), (1, 1))
+# The blocks that fully connected kernels compute on as they are (LiteRT's kernels/fully_connected.cc). They have a
+# kernel for single values, too, which was 20 times slower than a dense one.
+KERNEL_BLOCK = (1, 4)
+
+
+def sparse_rows(values: NDArray[Any]) -> tuple[NDArray[Any], Sparsity]:
+    """The values that are not zero (flat) and how they lie, of an array of any rank: compressed along the last one."""
+    rows = values.reshape(-1, values.shape[-1])
+    kept = rows != 0
+    segments = np.concatenate([[0], np.cumsum(kept.sum(axis=1))])
+    levels: list[int | tuple[NDArray[Any], NDArray[Any]]] = [*values.shape[:-1], (segments, np.nonzero(kept)[1])]
+    return rows[kept], Sparsity(list(range(values.ndim)), [], levels)
+
+
+def sparse_bytes(values: NDArray[Any], sparsity: Sparsity) -> int:
+    """What the values and their places take in the file."""
+    size = values.nbytes
+    for level in sparsity.dimensions:
+        if not isinstance(level, int):
+            size += sum(part.size * _width(part) for part in level)
+    return size
+
+
+def _width(numbers: NDArray[Any]) -> int:
+    """Bytes of each number in the smallest of the schema's vectors."""
+    largest = int(numbers.max(initial=0))
+    return 1 if largest <= 255 else 2 if largest <= 65535 else 4
 
 
 def sparse_matrix(values: NDArray[Any], block: tuple[int, int]) -> tuple[NDArray[Any], Sparsity]:
@@ -36,8 +60,6 @@ def sparse_matrix(values: NDArray[Any], block: tuple[int, int]) -> tuple[NDArray
     segments = np.concatenate([[0], np.cumsum(kept.sum(axis=1))])
     indices = np.nonzero(kept)[1]
     levels: list[int | tuple[NDArray[Any], NDArray[Any]]] = [rows // height, (segments, indices)]
-    if block == (1, 1):
-        return blocks[kept].reshape(-1), Sparsity([0, 1], [], levels)
     traversal = [0, 1]
     mapped: list[int] = []
     for dimension, size in enumerate(block):

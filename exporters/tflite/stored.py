@@ -5,6 +5,7 @@ A weight keeps its codes and scales exactly; only its width may grow where a run
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from exporters.tflite.edit import Editor
     from exporters.tflite.rules import Runtime
 
+_KERNEL_SHARE = 0.3  # of values kept, up to which the sparse kernel is the faster one
 _WIDER = {"int2": ("int2", "int4", "int8"), "int4": ("int4", "int8"), "int8": ("int8",), "float16": ("float16",)}
 
 
@@ -110,12 +112,18 @@ def _dequantised(edit: Editor, old: Tensor, stored: Stored, dtype: str) -> int:
 
 
 def _sparse(edit: Editor, operator: Operator, place: int, stored: Stored, report: StoredReport) -> Operator:
-    """A fully connected layer computes on the kept blocks; other operators get the weight unpacked by DENSIFY."""
+    """A fully connected layer on one row of data computes on the kept blocks; others get a DENSIFY before.
+
+    Measured with 1024 x 1024 weights in LiteRT, 75 % and 50 % zero: 0.16 and 0.27 ms against 0.24 dense for one row,
+    but 1.0 and 11.6 ms against 0.7 for 16 rows. DENSIFY, which runtimes compute once, is as fast as dense.
+    """
     old = edit.graph.tensors[operator.inputs[place]]
     source = edit.tensor(
         replace(old, dtype=stored.dtype, data=stored.codes, quant=None, sparsity=stored.sparsity, buffer_key=None)
     )
-    if operator.op == "FULLY_CONNECTED" and place == 1:
+    rows = math.prod(edit.graph.tensors[operator.inputs[0]].shape[:-1])
+    kernel = operator.op == "FULLY_CONNECTED" and place == 1 and bool(stored.sparsity and stored.sparsity.block_map)
+    if kernel and rows == 1 and stored.codes.size <= _KERNEL_SHARE * math.prod(old.shape):
         report.ways["sparse, kernel on kept blocks"] += 1
         return _with_input(operator, place, source)
     report.ways["sparse, unpacked at load"] += 1

@@ -125,17 +125,62 @@ def test_a_kernel_is_found_however_its_dimensions_lie(kind, old):
     assert error(want, old.run(flat.to_bytes(older), feeds)[0]) < 1e-6
 
 
-@pytest.mark.parametrize("runtime", [LITERT_2_3, TFLITE_2_14], ids=lambda runtime: runtime.name)
-def test_a_sparse_layer_is_equal_and_small(runtime, old):
+RUNTIMES = pytest.mark.parametrize("runtime", [LITERT_2_3, TFLITE_2_14], ids=lambda runtime: runtime.name)
+
+
+def sparse(kept: float, block: int = 4) -> Sparse:
     values = RANDOM.normal(size=(ROWS, COLUMNS)).astype(np.float32)
-    mask = np.repeat(RANDOM.random((ROWS, COLUMNS // 4)) < 0.2, 4, axis=1)
-    tensor = Sparse("w", (ROWS, COLUMNS), 0, mask, values[mask])
-    feeds, program, small, report = dense(tensor, runtime)
-    (want,) = run_new(program, feeds)
+    mask = np.repeat(RANDOM.random((ROWS, COLUMNS // block)) < kept, block, axis=1)
+    return Sparse("w", (ROWS, COLUMNS), 0, mask, values[mask])
+
+
+def sparse_layer(tensor, runtime, old, rows: int) -> str:
+    """How the layer is stored, once its values are seen to be right."""
+    net = Net()
+    x = net.input(rows, COLUMNS)
+    program = net.program(net.op("FULLY_CONNECTED", [x, net.const(tensor.dequantise_rows()), -1], (rows, ROWS)))
+    feeds = net.feeds()
+    small, report = carry(program, {"w": tensor}, runtime)
     found = run_new(small, feeds) if runtime is LITERT_2_3 else old.run(flat.to_bytes(small), feeds)
-    assert report.ways == {"sparse, kernel on kept blocks": 1}
-    assert error(want, found[0]) < 1e-6
-    assert len(flat.to_bytes(small)) < 0.6 * len(flat.to_bytes(program))
+    assert error(run_new(program, feeds)[0], found[0]) < 1e-6
+    assert len(flat.to_bytes(small)) < len(flat.to_bytes(program))
+    return next(iter(report.ways))
+
+
+@RUNTIMES
+def test_a_sparse_layer_of_one_row_computes_on_the_kept_blocks(runtime, old):
+    assert sparse_layer(sparse(0.2), runtime, old, 1) == "sparse, kernel on kept blocks"
+
+
+@RUNTIMES
+@pytest.mark.parametrize(("kept", "block", "rows"), [(0.2, 4, 5), (0.5, 4, 1), (0.5, 1, 1)])
+def test_where_the_sparse_kernel_is_slower_the_layer_is_unpacked_at_load(kept, block, rows, runtime, old):
+    assert sparse_layer(sparse(kept, block), runtime, old, rows) == "sparse, unpacked at load"
+
+
+@RUNTIMES
+def test_a_sparse_kernel_of_a_convolution_is_unpacked_at_load(runtime, old):
+    values = RANDOM.normal(size=(16, 72)).astype(np.float32)
+    mask = RANDOM.random((16, 72)) < 0.3
+    tensor = Sparse("k", (16, 8, 3, 3), 0, mask, values[mask])
+    net = Net()
+    x = net.input(1, 6, 6, 8)
+    inputs = [
+        x,
+        net.const(np.ascontiguousarray(tensor.dequantise().transpose(0, 2, 3, 1))),
+        net.const(np.zeros(16, "f4")),
+    ]
+    program = net.program(net.op("CONV_2D", inputs, (1, 6, 6, 16), padding="SAME", stride_w=1, stride_h=1))
+    feeds = net.feeds()
+    small, report = carry(program, {"k": tensor}, runtime)
+    found = run_new(small, feeds) if runtime is LITERT_2_3 else old.run(flat.to_bytes(small), feeds)
+    assert report.ways == {"sparse, unpacked at load": 1}
+    assert error(run_new(program, feeds)[0], found[0]) < 1e-6
+
+
+def test_a_layer_that_is_hardly_sparse_stays_dense():
+    _, _, _, report = dense(sparse(0.95, 1), LITERT_2_3)
+    assert report.float32 == {"w": "too few of its values are zero: sparse, it would be larger"}
 
 
 def test_a_family_without_a_form_in_tflite_stays_float_and_is_said():
