@@ -33,6 +33,7 @@ Feeds = Sequence[dict[str, "NDArray[Any]"]]
 def build(job: Job, source: Source, graph: Path, stage: Staging, built: Built, given: Feeds, kind: str) -> None:
     """Writes the artifact into the staging folder and adds its evidence. ExportError when it differs."""
     from exporters.tflite import export_tflite, flat
+    from exporters.tflite.probabilities import least_scales
     from exporters.tflite.rules import check_loads
     from exporters.tflite.running import LiteSession
 
@@ -48,7 +49,7 @@ def build(job: Job, source: Source, graph: Path, stage: Staging, built: Built, g
     exact = done is None or not done.model.tensors
     if job.verify and exact:
         session = LiteSession(flat.to_bytes(program), "the float TFLite model")
-        built.parity = _checked(job, source, session, given, kind)
+        built.parity = _checked(job, source, session, given, kind, least_scales(model))
     report: Any = None
     if done is not None:
         program, report = _carried(program, done, runtime)
@@ -71,9 +72,11 @@ def runtime_of(job: Job) -> Runtime:
     return parse_runtime(None if target is None else f"{target.runtime}:{target.version[0]}.{target.version[1]}")
 
 
-def _checked(job: Job, source: Source, session: Any, given: Feeds, kind: str) -> parity.Parity:
+def _checked(
+    job: Job, source: Source, session: Any, given: Feeds, kind: str, scales: dict[str, float]
+) -> parity.Parity:
     names = [value.name for value in source.index.outputs]
-    found = parity.compare(source.run, session.run, given, names, kind)
+    found = parity.compare(source.run, session.run, given, names, kind, scales)
     if not found.ok and not job.publish_on_mismatch:
         raise ExportError(
             f"{source.name}: the TFLite model differs from the source on {len(given)} {kind} inputs:"

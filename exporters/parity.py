@@ -7,7 +7,7 @@ same places.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -80,9 +80,17 @@ def _badness(tensor: TensorParity) -> tuple[bool, float]:
 
 
 def compare(
-    reference: Run, candidate: Run, feeds: Sequence[dict[str, NDArray[Any]]], names: Sequence[str], inputs: str
+    reference: Run,
+    candidate: Run,
+    feeds: Sequence[dict[str, NDArray[Any]]],
+    names: Sequence[str],
+    inputs: str,
+    scales: Mapping[str, float] | None = None,
 ) -> Parity:
-    """The parity of ``candidate`` with ``reference`` on these feeds. ``names`` are those of the outputs, in order."""
+    """The parity of ``candidate`` with ``reference`` on these feeds. ``names`` are those of the outputs, in order.
+
+    ``scales``: by output, the magnitude that it is compared at when all of its values are smaller.
+    """
     worst: dict[str, TensorParity] = {}
     for feed in feeds:
         expected, found = reference(feed), candidate(feed)
@@ -90,14 +98,14 @@ def compare(
             why = f"the source has {len(expected)} outputs, the artifact {len(found)}"
             return Parity(inputs, len(feeds), (TensorParity("(all)", "", None, 0.0, False, why),))
         for name, want, have in zip(names, expected, found, strict=True):
-            result = compare_tensor(name, want, have)
+            result = compare_tensor(name, want, have, (scales or {}).get(name, 0.0))
             if name not in worst or _badness(result) > _badness(worst[name]):
                 worst[name] = result
     return Parity(inputs, len(feeds), tuple(worst.values()))
 
 
-def compare_tensor(name: str, want: Any, have: Any) -> TensorParity:
-    """One output of one inference against the source's."""
+def compare_tensor(name: str, want: Any, have: Any, least_scale: float = 0.0) -> TensorParity:
+    """One output of one inference against the source's; magnitudes below ``least_scale`` count as that."""
     import numpy as np
 
     want, have = np.asarray(want), np.asarray(have)
@@ -114,14 +122,14 @@ def compare_tensor(name: str, want: Any, have: Any) -> TensorParity:
         first[~finite], second[~finite], equal_nan=True
     ):
         return TensorParity(name, dtype, None, tolerance, False, "NaN or infinity at other places than the source")
-    error = _relative(first[finite], second[finite])
+    error = _relative(first[finite], second[finite], least_scale)
     return TensorParity(name, dtype, error, tolerance, error <= tolerance)
 
 
-def _relative(want: NDArray[np.float64], have: NDArray[np.float64]) -> float:
+def _relative(want: NDArray[np.float64], have: NDArray[np.float64], least_scale: float) -> float:
     if not want.size:
         return 0.0
-    largest = float(abs(want).max())
+    largest = max(float(abs(want).max()), least_scale)
     return float(abs(have - want).max()) / (largest or 1.0)
 
 

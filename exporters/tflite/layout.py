@@ -116,7 +116,7 @@ class Builder:
     def const(self, array: NDArray[Any] | np.generic | Sequence[int] | int | float, dtype: str | None = None) -> int:
         """The tensor of a constant, one for equal ones."""
         data = np.ascontiguousarray(np.asarray(array, dtype=dtype)).reshape(np.shape(array))
-        key = (data.shape, data.dtype.name, hashlib.blake2b(memoryview(data.reshape(-1).view(np.uint8))).digest())
+        key = (data.shape, data.dtype.name, hashlib.blake2b(data.tobytes()).digest())
         if key not in self._constants:
             self.graph.tensors.append(Tensor(f"{self.scope}/const", tuple(data.shape), data.dtype.name, data=data))
             self._constants[key] = len(self.graph.tensors) - 1

@@ -11,8 +11,10 @@ import onnxruntime
 import pytest
 from onnx import numpy_helper, parser
 
+from exporters.parity import compare_tensor
 from exporters.tflite import export_tflite
 from exporters.tflite.flat import to_bytes
+from exporters.tflite.probabilities import LEAST_SCALE, least_scales
 from exporters.tflite.running import LiteSession
 from mobile.errors import ExportError
 from tests.support import tflite_graphs as graphs
@@ -235,3 +237,19 @@ def test_more_dimensions_than_kernels_take_are_refused():
     model = _model("net (float[1, 2, 1, 2, 1, 2, 2] x) => (float[1, 2, 1, 2, 1, 2, 2] y) { y = Relu(x) }")
     with pytest.raises(ExportError, match="7 dimensions, TFLite's kernels end at 6"):
         export_tflite(ir.from_proto(model))
+
+
+def test_outputs_that_are_sigmoids_are_compared_at_a_scale_that_onnxruntime_holds():
+    model = _model(
+        """net (float[2, 3] x) => (float[3, 2] y, float[2, 6] z, float[2, 3] w) {
+            a = Sigmoid(x)
+            y = Transpose(a)
+            z = Concat<axis = 1>(a, a)
+            w = Mul(a, x)
+        }"""
+    )
+    assert least_scales(ir.from_proto(model)) == {"y": LEAST_SCALE, "z": LEAST_SCALE}
+    tiny = np.float32([1e-6, 2e-6])
+    assert not compare_tensor("y", tiny, tiny + np.float32(1e-7)).ok
+    assert compare_tensor("y", tiny, tiny + np.float32(1e-7), LEAST_SCALE).ok
+    assert not compare_tensor("y", tiny, tiny + np.float32(1e-6), LEAST_SCALE).ok
