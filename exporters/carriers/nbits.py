@@ -3,7 +3,8 @@
 Rules, each measured on onnxruntime 1.19.2, 1.23.2 and 1.32.0 with eight layers of 2048 x 2048:
 
 - accuracy level 4 always: without it 2- and 8-bit weights run 20 times slower than float32.
-- blocks of 16 to 128. A block of 256 falls off the 2-bit kernel: 100 ms instead of 0.7 at one row.
+- blocks of 16 to 128. A block of 256 falls off the 2-bit kernel: 100 ms instead of 0.7 at one row; one of 16, too
+  (3.6 ms instead of 0.07 for 1024 x 1024): such weights take the 4-bit kernel.
 - widths 2, 4 and 8 only, and only those the release has; other widths are widened by a byte table at load.
 - a weight that several nodes read is named by each of them directly; through DequantizeLinear it would not be fused
   and run 50 times slower.
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from exporters.targets import Target
 
 BLOCKS = (16, 32, 64, 128)
+LEAST_2_BIT_BLOCK = 32
 ACCURACY_LEVEL = 4
 PORTABLE_WIDTHS = (4,)  # what every release with the operator has
 OR_OPSET = 18  # BitwiseOr, which joins the planes of 3, 5, 6 and 7 bits
@@ -77,7 +79,7 @@ class NBits:
         for number, term in enumerate(found):
             name = base.name if len(found) == 1 else f"{base.name}.{number + 1}"
             block = block_size(term) or BLOCKS[-1]
-            for place, kernel in enumerate(kernels(term, widths(target))):
+            for place, kernel in enumerate(kernels(term, widths(target, block_size(term)))):
                 operands = _operands(term, kernel, name, block, (base.name, number, place), tape)
                 tape.beside(use.node)
                 part = tape.op(
@@ -94,9 +96,10 @@ class NBits:
         return Carried(f"{self.name} {label}", f"int8 activations by blocks of {block}", block)
 
 
-def widths(target: Target | None) -> tuple[int, ...]:
-    """The kernel widths of the target; without one, those of every release that has the operator."""
-    return PORTABLE_WIDTHS if target is None else target.nbits
+def widths(target: Target | None, block: int | None = None) -> tuple[int, ...]:
+    """The kernel widths of the target for a block; without a target, those of every release that has the operator."""
+    have = PORTABLE_WIDTHS if target is None else target.nbits
+    return tuple(width for width in have if not (width == 2 and block is not None and block < LEAST_2_BIT_BLOCK))
 
 
 def kernel_count(tensor: CompressedTensor, target: Target | None) -> int:
@@ -104,7 +107,7 @@ def kernel_count(tensor: CompressedTensor, target: Target | None) -> int:
     found = terms(base_tensor(tensor))
     if found is None or not widths(target) or any(_unfit(term) for term in found):
         return 0
-    return sum(len(kernels(term, widths(target))) for term in found)
+    return sum(len(kernels(term, widths(target, block_size(term)))) for term in found)
 
 
 def with_bias(use: Use, value: Any, name: str, tape: Tape) -> Any:

@@ -117,7 +117,7 @@ def _onnx(found: ModelIndex, nbits: set[int]) -> Compatibility:
 _SLOW = " to ".join(f"{major}.{minor}" for major, minor in SLOW_2_BITS)
 _NBITS = {
     2: f"MatMulNBits with 2 bits: runs on onnxruntime 1.28 and newer; {_SLOW} accept it and take 100 times as long",
-    4: "MatMulNBits with 4 bits: runs on onnxruntime 1.17 and newer",
+    4: "MatMulNBits with 4 bits: runs on onnxruntime 1.18 and newer",
     8: "MatMulNBits with 8 bits: runs on onnxruntime 1.22 and newer",
 }
 
