@@ -108,6 +108,7 @@ class SplitClient:
         self._senders = Senders()
         self._network = ThreadPoolExecutor(1, thread_name_prefix="edgewise-split")
         self._here = ThreadPoolExecutor(1, thread_name_prefix="edgewise-here")
+        self._stopping: "Optional[Future[Values]]" = None
         self._probing: "Optional[Future[List[_Probe]]]" = None
 
     def infer(self, feeds: "Values") -> Result:
@@ -158,6 +159,7 @@ class SplitClient:
         for part in placement.parts:
             if part.place == SERVER:
                 break
+            self._settle()
             began_ns = time.monotonic_ns()
             values.update(self._parts.run(part, values))
             stages["head"] += time.monotonic_ns() - began_ns
@@ -215,7 +217,14 @@ class SplitClient:
             done += 1
         return self._result(frame, values, up, down, None)
 
+    def _settle(self) -> None:
+        """Nothing, once what was computed in vain has ended: the device does one thing at a time."""
+        if self._stopping is not None:
+            wait_for([self._stopping])
+            self._stopping = None
+
     def _tail(self, frame: _Frame, values: "Values", done: int) -> None:
+        self._settle()
         began_ns = time.monotonic_ns()
         values.update(self._parts.run(frame.placement.parts[done], values))
         frame.stages_ns["tail"] += time.monotonic_ns() - began_ns
@@ -235,8 +244,10 @@ class SplitClient:
         While the device computes the answer is still waited for. Who loses is stopped: the device's computation, or the
         answer with its connection.
         """
-        began_ns, told = time.monotonic_ns(), None
+        began_ns = time.monotonic_ns()
+        told: "Union[Values, Served, None]" = None
         if self._pilot.rescues:
+            self._settle()
             told = self._race(frame, values, done) if error.kind == "late" else None
             if told is None:
                 told = self._parts.finish(frame.placement, values, done)
@@ -255,10 +266,11 @@ class SplitClient:
             return None
         stop = Stop()
         rest = self._here.submit(self._parts.finish, frame.placement, values, done, stop)
-        wait_for([sent, rest], return_when=FIRST_COMPLETED)
+        either: "List[Future[Any]]" = [sent, rest]
+        wait_for(either, return_when=FIRST_COMPLETED)
         if not rest.done() and sent.exception() is None:
             stop.ask()
-            wait_for([rest])
+            self._stopping = rest  # an operator that takes long ends in its own time
             return sent.result()
         return rest.result()
 

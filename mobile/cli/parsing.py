@@ -91,8 +91,8 @@ def size(ctx: click.Context, param: click.Parameter, value: str | None) -> int |
     found = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?) ?([kKMG]?)(i?)B?", value.strip())
     if found is None:
         raise click.BadParameter(f"{value!r} is no size such as 64MB")
-    base = 1024 if found[3] else 1000
-    return round(float(found[1]) * base ** " KMG".index(found[2].upper() or " "))
+    unit_bytes = (1024.0 if found[3] else 1000.0) ** " KMG".index(found[2].upper() or " ")
+    return round(float(found[1]) * unit_bytes)
 
 
 def options(*declared: Callable[[Any], Any]) -> Callable[[Any], Any]:

@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from mobile.cli.output import json_option, plain_table, print_json
+from mobile.cli.output import json_option, open_store, plain_table, print_json
 from mobile.cli.parsing import rate, seconds
 
 if TYPE_CHECKING:
+    from offload.policy.replay import Replayed
     from offload.simulate.job import Named
 
 
@@ -78,6 +79,67 @@ def simulate(source: str, policy: str | None, as_json: bool, **asked: Any) -> in
         return 0
     _show(found, deadline_s)
     return 0
+
+
+@command.command("replay", short_help="What another policy would have decided in a stored split run.")
+@click.argument("source", metavar="PACKAGE_OR_TABLE", type=click.Path())
+@click.argument("run", default="last")
+@click.option("--policy", type=click.Path(), metavar="FILE", help="Policy (YAML); left out, the fastest placement.")
+@click.option("--deadline", callback=seconds, metavar="TIME", help="Of each frame; else the policy's, if it has one.")
+@json_option
+@click.pass_context
+def replay(ctx: click.Context, source: str, run: str, policy: str | None, deadline: float | None, as_json: bool) -> int:
+    """What another policy would have decided in a stored split run, with what was known then.
+
+    This tells what would have been decided, not what would have happened: the outcome of a placement that was not taken
+    was not recorded. RUN is an id, the start of one, or "last".
+    """
+    from device_agents.split.decide import Decider, Policy, PolicyError
+    from mobile.errors import ConfigError, UsageError
+    from mobile.results.frames import frames
+    from offload.policy import load_policy
+    from offload.policy.replay import replay as replayed
+    from offload.simulate.job import table_of
+
+    chosen = Policy() if policy is None else load_policy(Path(policy))
+    kept = open_store(ctx).get(run)
+    rows = [row for row in frames(kept) if row["uplink_bps"] is not None]
+    if not rows:
+        raise UsageError(f"run {kept.id} has no frames with decisions", "`edgewise split run` makes such runs.")
+    try:
+        decider = Decider(chosen, table_of(Path(source)), chosen.deadline_s if deadline is None else deadline)
+    except PolicyError as error:
+        raise ConfigError(str(error)) from error
+    found = replayed(rows, decider)
+    if as_json:
+        print_json({"run": kept.id, "policy": chosen.to_json(), "frames": [_replayed_json(one) for one in found]})
+    else:
+        _show_replayed(kept.id, found)
+    return 0
+
+
+def _replayed_json(one: Replayed) -> dict[str, Any]:
+    now = one.now
+    return {
+        "t_s": one.t_s,
+        "then": one.then,
+        "now": None if now.placement is None else now.placement.id,
+        "why": now.why,
+        "predicted_then_s": one.predicted_then_s,
+        "predicted_now_s": now.predicted_s,
+    }
+
+
+def _show_replayed(run: str, found: list[Replayed]) -> None:
+    from collections import Counter
+
+    rows = [_replayed_json(one) for one in found]
+    counted = Counter((row["then"] or "refused", row["now"] or "refused") for row in rows)
+    plain_table(["then", "now", "frames"], [[then, now, str(count)] for (then, now), count in counted.most_common()])
+    other = sum(row["then"] != row["now"] for row in rows)
+    click.echo(
+        f"{other} of {len(rows)} frames of {run} would have been decided otherwise; what had come of it is not known"
+    )
 
 
 def _worlds(asked: dict[str, Any]) -> list[Named]:

@@ -91,7 +91,7 @@ def best_said(made: Plan, best: Aimed) -> str:
     def pretty(value: float) -> str:
         if best.aim.objective == "throughput":
             return f"{1 / value:.4g} frames/s" if value else "any number of frames"
-        return {"s": pretty_seconds, "J": pretty_joules}.get(best.aim.unit, "{:.4g}".format)(value)
+        return {"s": pretty_seconds(value), "J": pretty_joules(value)}.get(best.aim.unit, f"{value:.4g}")
 
     sure = "the optimum" if best.is_optimal else f"best found, nothing can be better than {pretty(best.bound)}"
     limits = [] if best.aim.deadline_s is None else [f"within {pretty_seconds(best.aim.deadline_s)}"]

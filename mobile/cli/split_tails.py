@@ -49,7 +49,8 @@ def _sample(package: Package, seed: int) -> dict[str, Any]:
 
     from device_agents.split.frames import DTYPES, NUMPY_NAMES
 
-    source, found = np.random.default_rng(seed), {}
+    source = np.random.default_rng(seed)
+    found: dict[str, Any] = {}
     for value in package.inputs:
         dtype = np.dtype(NUMPY_NAMES[DTYPES.index(value.dtype)])
         shape = tuple(max(size, 1) for size in value.shape)

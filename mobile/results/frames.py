@@ -8,8 +8,8 @@ from typing import Any
 from mobile.results.run import Run
 
 # In the order in which they are shown; others come behind.
-NOTES = ("placement", "why", "predicted_s", "fallback", "refused", "bytes_up", "bytes_down")
-NOTES += ("uplink_bps", "downlink_bps", "rtt_s", "slow_down", "device_scale")
+DECIDED = ("placement", "why", "predicted_s", "fallback", "refused", "bytes_up", "bytes_down")
+NOTES = (*DECIDED, "uplink_bps", "downlink_bps", "rtt_s", "slow_down", "device_scale")
 WHOLE = ("bytes_up", "bytes_down")
 WORDS = {"placement": "placement_ids", "fallback": "fallback_kinds", "why": "reasons"}
 

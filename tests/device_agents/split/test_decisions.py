@@ -120,6 +120,11 @@ def test_a_factor_follows_what_is_measured() -> None:
     factor.take(0.0, 1.0)
     factor.take(1.0, 0.0)
     assert factor.value == pytest.approx(3.0, rel=0.01)
+    first = Factor()
+    first.take(0.3, 0.1)
+    assert first.value == pytest.approx(3.0)  # nothing was known before
+    first.take(0.1, 0.1)
+    assert first.value == pytest.approx(3.0**0.5)
     smoothed = Smoothed()
     assert smoothed.value is None
     smoothed.take(50.0)

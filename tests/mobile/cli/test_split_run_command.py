@@ -73,6 +73,10 @@ def test_a_run_goes_on_by_itself_and_every_frame_of_it_is_told(tmp_path: Path) -
         assert frame["predicted_s"] > 0
         assert frame["measured_s"] > 0
         assert frame["uplink_bps"] > 0
+    (tmp_path / "there.yaml").write_text("policy: fixed\nplacement: p2\n")
+    again = edgewise_json("policy", "replay", "net.split", left["run"], "--policy", "there.yaml", cwd=tmp_path)
+    assert [row["then"] for row in again["frames"]] == [frame["placement"] for frame in told["frames"]]
+    assert {row["now"] for row in again["frames"]} == {"p2"}
     text = edgewise("report", left["run"], "--frames", "--format", "csv", cwd=tmp_path).stdout
     assert text.splitlines()[0].startswith("run,t_s,measured_s,placement,why")
     assert len(text.splitlines()) == 1 + run["invocations"]

@@ -81,6 +81,28 @@ def test_a_late_frame_is_finished_here_or_refused() -> None:
     assert outcome(dead, TABLE, HALF, 1.0, 1e9).latency_s == pytest.approx(NEVER_S + 0.15)
 
 
+def test_an_answer_that_comes_while_the_device_does_the_rest_is_taken() -> None:
+    wanted_s = 0.052 + 0.04 + 0.02 + 0.022 + 0.01
+    found = outcome(FLAT, TABLE, HALF, 1.0, 0.1)
+    assert (found.latency_s, found.fallback) == (pytest.approx(wanted_s), None)
+    patient = outcome(FLAT, TABLE, HALF, 1.0, 9.0)
+    assert found.energy_j is not None
+    assert patient.energy_j is not None
+    # Meanwhile the device computed in vain, at its busy power in place of the idle one.
+    assert found.energy_j - patient.energy_j == pytest.approx((wanted_s - 0.1) * (POWER.busy_w - POWER.idle_w))
+    refused = outcome(FLAT, TABLE, HALF, 1.0, 0.1, rescue=False)
+    assert (refused.latency_s, refused.refused) == (pytest.approx(0.1), True)
+
+
+def test_what_a_probe_after_a_frame_has_told_is_known_to_the_next_one() -> None:
+    """One frame a second, and a link that is bad for two of them."""
+    rates = [(0.0, 1e7), (10.5, 2e5), (12.5, 1e7), (1000.0, 0.0)]
+    up = from_rates([at for at, _ in rates], [rate for _, rate in rates[:-1]])
+    run = simulate(TABLE, Policy(), replace(FLAT, up=up), Stream(30.0, 1.0, 0.4, BELIEVED))
+    at_home = [round(f.begin_s) for f in run.frames if f.decision.placement is LOCAL]
+    assert at_home == [12, 13]
+
+
 def test_a_steady_link_costs_nothing_against_the_clairvoyant() -> None:
     run = simulate(TABLE, Policy(), FLAT, Stream(20.0, 0.5, 0.4, BELIEVED))
     seen = hindsight(TABLE, FLAT, run, 0.4)
