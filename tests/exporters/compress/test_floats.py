@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import ml_dtypes
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from exporters.compress.families.source import FloatRows
+from exporters.compress.families.tables import emulated
 from exporters.compress.floats import float_format, power_of_two_scale
 from mobile.errors import UsageError
 
@@ -59,6 +63,23 @@ def test_directed_rounding_goes_where_it_says_and_to_a_neighbour(values, name):
         assert not ((table > below) & (table < above)).any()
         assert either in (above, below)
         assert above == below or below < value < above
+
+
+PYCHOP = np.load(Path(__file__).resolve().parents[2] / "data" / "pychop" / "formats.npz")
+
+
+@pytest.mark.parametrize("key", [key for key in PYCHOP.files if " " in key])
+def test_every_rounding_mode_equals_pychop(key):
+    """Values that Pychop 0.6.2 rounded; tests/data/pychop says how."""
+    name, mode = key.split()
+    form = float_format(name)
+    assert np.array_equal(form.values()[form.encode(PYCHOP[name], mode)], PYCHOP[key])
+
+
+@pytest.mark.parametrize("name", [key for key in PYCHOP.files if key.startswith("mx") and key != "mx"])
+def test_mx_blocks_equal_pychop(name):
+    weight = FloatRows("w", PYCHOP["mx"].shape, 0, PYCHOP["mx"])
+    assert np.array_equal(emulated(weight, name, "none", "nearest", 0).dequantise(), PYCHOP[name])
 
 
 def test_stochastic_rounding_keeps_the_mean_and_repeats_with_its_seed():
