@@ -24,7 +24,8 @@ def compress_onnx(path: str | Path, scheme: str) -> CompressedModel:
     parsed = parse_scheme(scheme)
     index(Path(path))  # says what is wrong with a file that is no model
     found = {weight.name: weight for weight in find_weights(load_ir(Path(path)))}
-    made = compress_all(_OnDemand(found), parsed)
+    meant = {name: weight for name, weight in found.items() if parsed.rule_for(name, weight.kind) is not None}
+    made = compress_all(_OnDemand(meant or found), parsed)
     return CompressedModel(made.tensors, {**made.origin, "file": Path(path).name})
 
 
