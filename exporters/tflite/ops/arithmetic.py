@@ -154,11 +154,19 @@ def leaky_relu(context: Context, node: ir.Node) -> Value:
 
 @lowers("PRelu")
 def parametric_relu(context: Context, node: ir.Node) -> Value:
-    """PRELU, whose slope is broadcast as ONNX's; a slope of higher rank is computed as max + slope * min."""
+    """LEAKY_RELU for one slope, PRELU for one per channel (all that XNNPACK takes), else max + slope * min.
+
+    tflite-runtime 2.14 runs PRELU with one slope for several channels, and wrongly.
+    """
     build = context.build
     value, slope = context.input(node, 0), context.input(node, 1)
     zero = scalar(0, value.dtype)
-    if slope.is_const and slope.rank <= value.rank:
+    if slope.data is not None and slope.data.size == 1 and slope.rank <= value.rank:
+        return unary(build, "LEAKY_RELU", value, {"alpha": float(slope.data.reshape(-1)[0])})
+    last = value.perm[-1] if value.perm else 0
+    spread = (1,) * (value.rank - slope.rank) + slope.dims
+    wanted = tuple(size if axis == last else 1 for axis, size in enumerate(value.dims))
+    if slope.is_const and spread == wanted:
         return elementwise(build, "PRELU", [value, slope])
     low = binary(build, "MUL", slope, binary(build, "MINIMUM", value, zero))
     return binary(build, "ADD", binary(build, "MAXIMUM", value, zero), low)
