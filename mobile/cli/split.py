@@ -194,12 +194,31 @@ def plan_json(made: Plan) -> dict[str, Any]:
 
 
 def _crossings(made: Plan, line: Any) -> list[dict[str, Any]]:
+    from device_agents.split.codecs import parse
+
     told = []
     for crossing in line.crossings:
         value = made.costs.values[crossing.tensor]
         way = (value.up if crossing.up else value.down)[crossing.way]
-        told.append({"value": value.name, "up": crossing.up, "codec": way.codec, "bits": way.bits})
+        measured = next((one for one in made.codings.get(value.name, ()) if one.codec == way.codec), None)
+        told.append(
+            {
+                "value": value.name,
+                "up": crossing.up,
+                "codec": way.codec,
+                "bits": way.bits,
+                "lossy": not parse(way.codec).lossless,
+                "relative_rms_error": None if measured is None else measured.error,
+            }
+        )
     return told
+
+
+def _said_crossing(crossing: dict[str, Any]) -> str:
+    """A value and its codec; of one that loses something, how much that is on the samples."""
+    error = crossing["relative_rms_error"]
+    lost = f" (lossy, {error:.2g} off)" if crossing["lossy"] and error is not None else ""
+    return f"{crossing['value']} as {crossing['codec']}{lost}"
 
 
 def _show_plan(made: Plan) -> None:
@@ -208,7 +227,7 @@ def _show_plan(made: Plan) -> None:
     rows = []
     for candidate in made.found[:SHOWN]:
         price = candidate.price
-        crossing = ", ".join(f"{c['value']} as {c['codec']}" for c in _crossings(made, candidate.line) if c["up"])
+        crossing = ", ".join(_said_crossing(c) for c in _crossings(made, candidate.line) if c["up"])
         rows.append(
             [
                 made.id_of(candidate) or "-",

@@ -88,6 +88,7 @@ def test_a_package_for_a_tritonserver_comes_with_models_that_decode(tmp_path: Pa
     done = edgewise("split", "package", MODEL, *profiles, *options, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     package = read(str(tmp_path / "net.split"))
+    assert "(lossy," in done.stdout
     pictured, coded = set(), set()
     for placement in package.placements.values():
         for crossing in (crossing for crossing in placement.crossings if crossing.up):
