@@ -164,7 +164,7 @@ _UNARY += [
     _seq("Clip/int64", "Clip", np.int64(1), np.int64(3), kind="i"),
     _img("PRelu", "PRelu", weights(4, 1, 1), image=True),
     _img("PRelu/one", "PRelu", weights(1)),
-    _img("PRelu/columns", "PRelu", weights(6, 1)),
+    _img("PRelu/rows", "PRelu", weights(6, 1), shapes=((1, 4, 6, 5), (2, 4, 6, 5)), free=(0,)),
     _seq("Not", "Not", kind="b"),
     _seq("Cast/int64", "Cast", attrs={"to": TensorProto.INT64}),
     _seq("Cast/float", "Cast", attrs={"to": TensorProto.FLOAT}, kind="i"),
