@@ -44,7 +44,7 @@ def build(job: Job, stage: Staging, built: Built, runtime: Runtime) -> Source:
     done = quantise(program, job.scheme, runtime, batches(None) if job.scheme == "int8" else ())
     if job.scheme == "int8" and samples is None:
         built.notes.append(stages.GENERATED_NOTE)
-    built.recipe, built.notes = done.recipe, built.notes + done.notes
+    built.recipe = done.recipe
     content = flat.to_bytes(done.program)
     (stage.folder / job.output.name).write_bytes(content)
     if job.verify:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from exporters.tflite.calibrate import calibrate
-from exporters.tflite.carry import carry
 from exporters.tflite.passes import clean
 from exporters.tflite.plain import float_program
 from exporters.tflite.quantise_static import quantise_static
@@ -16,7 +15,6 @@ from exporters.tflite.rules import Runtime, check_loads
 from mobile.errors import ExportError, UsageError
 
 if TYPE_CHECKING:
-    from exporters.compress.base import CompressedTensor
     from exporters.tflite.ir import Program
     from exporters.tflite.running import Feeds
 
@@ -28,8 +26,7 @@ class Quantised:
     """A quantised program and, for its manifest, the recipe: what was done to how many operators and weights."""
 
     program: Program
-    recipe: dict[str, Any] = field(default_factory=dict)
-    notes: list[str] = field(default_factory=list)
+    recipe: dict[str, Any]
 
 
 def quantise(
@@ -53,18 +50,7 @@ def quantise(
     if scheme not in SCHEMES:
         raise UsageError(f"scheme {scheme!r} is not one of {', '.join(SCHEMES)}")
     small, stored = quantise_weights(source, scheme, runtime)
-    return _checked(Quantised(small, {"scheme": scheme, "weights": dict(stored.ways)}), runtime)
-
-
-def carried(program: Program, compressed: Mapping[str, CompressedTensor], runtime: Runtime) -> Quantised:
-    """The program with compressed weights in their own codes; it must have been converted with their exact values.
-
-    A note names the weights that TFLite has no form for: they stay float32. ExportError as in `carry`.
-    """
-    small, report = carry(program, compressed, runtime)
-    found = Quantised(small, {"scheme": "carried", "weights": dict(report.ways), "float32": report.float32})
-    found.notes = [f"{name} stays float32: {reason}" for name, reason in report.float32.items()]
-    return _checked(found, runtime)
+    return _checked(Quantised(small, {"scheme": scheme, "stored": dict(stored.ways)}), runtime)
 
 
 def _checked(found: Quantised, runtime: Runtime) -> Quantised:

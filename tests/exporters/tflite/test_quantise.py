@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from exporters.tflite import flat, read, registered
-from exporters.tflite.quantise import SCHEMES, carried, quantise
+from exporters.tflite.quantise import SCHEMES, quantise
 from exporters.tflite.rules import LITERT_2_3, TFLITE_2_14, parse_runtime, refused
 from mobile.errors import ExportError, UsageError
 from tests.support.tflite import Net, error, run_new
@@ -61,20 +61,6 @@ def test_what_an_older_runtime_has_not_registered_is_named():
     small = quantise(program, "int8-dynamic", LITERT_2_3).program
     assert refused(small, LITERT_2_3) == []
     assert refused(small, TFLITE_2_14) == ["FULLY_CONNECTED version 12 (newest there: 10)"]
-
-
-def test_a_carried_weight_without_a_form_is_noted():
-    from exporters.compress.tensors import Codebook
-
-    random = np.random.default_rng(0)
-    codes = random.integers(0, 16, (32, 64)).astype(np.uint8)
-    tensor = Codebook("w", (64, 32), 1, codes, random.normal(size=16).astype(np.float32))
-    net = Net()
-    x = net.input(5, 64)
-    program = net.program(net.op("FULLY_CONNECTED", [x, net.const(tensor.dequantise_rows()), -1], (5, 32)))
-    assert carried(program, {"w": tensor}, TFLITE_2_14).notes == [
-        "w stays float32: TFLite has no form for the family codebook"
-    ]
 
 
 @pytest.mark.parametrize(
