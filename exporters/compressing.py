@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from exporters.carriers.base import Wishes
-from exporters.lowering import METADATA, Lowered, lower
+from exporters.lowering import METADATA, Lowered, by_reason, lower
 from mobile.errors import ExportError, UsageError
 from mobile.formats import index
 
@@ -109,7 +109,7 @@ def compressed_weights(model: ir.Model, asked: Request) -> Bound:
     from exporters.compress.weights import find_weights, left_out
 
     if asked.weights is None:
-        notes = [f"{name} stays float: {why}" for name, why in left_out(model).items()]
+        notes = by_reason({(name, why): f"stays float: {why}" for name, why in left_out(model).items()})
         given = Bound(CompressedModel({}), {}, 0, notes)
     else:
         given = _read_weights(model, asked)

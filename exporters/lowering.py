@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 CARRIERS: tuple[Carrier, ...] = (
     BlockProducts(), TwoProducts(), Integer(), NBits(), Rows(), Folded(), DenseBlocks(), FoldedProduct(),
 )  # fmt: skip
+_SHOWN = 3  # weights that a note names
 METADATA = "edgewise.weights"  # of the model: {initialiser: [bits, values]} of packed ones, as JSON
 
 
@@ -81,7 +82,20 @@ def lower(
     tape.finish()
     _drop_weights(model, compressed)
     lowered.packed = tape.packed
+    lowered.notes = by_reason({(use.weight, note): note for use in lowered.uses for note in use.carried.notes})
     return lowered
+
+
+def by_reason(found: Mapping[tuple[str, str], str]) -> list[str]:
+    """One line for each reason, with the weights that it is for."""
+    names: dict[str, list[str]] = {}
+    for (name, _), reason in found.items():
+        names.setdefault(reason, []).append(name)
+    lines = []
+    for reason, weights in names.items():
+        more = f" and {len(weights) - _SHOWN} more" if len(weights) > _SHOWN else ""
+        lines.append(f"{', '.join(weights[:_SHOWN])}{more}: {reason}")
+    return lines
 
 
 def _initializer(model: ir.Model, name: str, compressed: CompressedModel) -> ir.Value:
@@ -161,10 +175,6 @@ def _replace(
         lowered.uses.append(
             LoweredUse(tensor.name, node.name or output, use.kind, carried, (data.name if data else "") or "", output)
         )
-        for note in carried.notes:
-            said = f"{tensor.name}: {note}"
-            if said not in lowered.notes:
-                lowered.notes.append(said)
         return
     raise ExportError(
         f"weight {tensor.name!r} ({tensor.family}) has no carrier for {node.op_type}"
