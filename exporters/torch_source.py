@@ -206,16 +206,48 @@ def _converted(
     with _foreign(f"{name}: the model itself"), torch.inference_mode():
         names = _output_names(call(*args, **kwargs))
     with _foreign(f"{name}: conversion to ONNX"):
-        torch.onnx.export(
-            module, args, str(model), kwargs=kwargs or None, dynamo=True, opset_version=opset, verbose=False,
-            dynamic_shapes=_dims(shapes), output_names=names, external_data=origin["size_bytes"] > _EXTERNAL_BYTES,
+        program = torch.onnx.export(
+            module, args, kwargs=kwargs or None, dynamo=True, opset_version=opset, verbose=False,
+            dynamic_shapes=_dims(shapes), output_names=names,
         )  # fmt: skip
+        _name_folded(program.model, module)
+        program.save(str(model), external_data=origin["size_bytes"] > _EXTERNAL_BYTES)
     found = index(model)
     feeds = _feeds(found.inputs, args, kwargs, name)
     return Source(
         name, model, found, origin, _runner(name, call, args, kwargs, [value.name for value in found.inputs]),
         [feeds], "example", tools={"torch": torch.__version__},
     )  # fmt: skip
+
+
+def _name_folded(model: Any, module: Any) -> None:
+    """Weights that the exporter transposed while it converted keep the parameter's name, where it is still free.
+
+    They would be called val_0 otherwise, and patterns of a scheme or a checkpoint's names would not find them. Only
+    what equals the parameter, turned, is named after it.
+    """
+    state = module.state_dict if isinstance(module.state_dict, Mapping) else module.state_dict()
+    initializers = model.graph.initializers
+    for value in list(initializers.values()):
+        name = _folded_from(value)
+        parameter = state.get(name)
+        if parameter is None or name in initializers or value.const_value is None or parameter.ndim != 2:
+            continue
+        turned, stored = parameter.detach().t(), value.const_value.raw
+        if not _torch().is_tensor(stored):
+            stored = _torch().from_numpy(value.const_value.numpy())
+        if turned.shape == stored.shape and turned.dtype == stored.dtype and bool((turned == stored).all()):
+            del initializers[value.name]
+            value.name = name
+            value.const_value.name = name
+            initializers.add(value)
+
+
+def _folded_from(value: Any) -> str:
+    """The one name that a constant was computed from, as onnxscript's optimiser notes it; "" for none or several."""
+    text = value.metadata_props.get("pkg.onnxscript.optimizer.folded_from", "")
+    found = re.fullmatch(r"\['([^']+)'\]", text)
+    return found[1] if found else ""
 
 
 def _dims(shapes: Any) -> Any:

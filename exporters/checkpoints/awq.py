@@ -30,7 +30,7 @@ def read(stored: Stored, config: Mapping[str, Any]) -> Checkpoint:
     """The checkpoint. ModelError when the configuration and the arrays do not fit each other."""
     bits, group = config.get("bits", config.get("w_bit")), config.get("group_size", config.get("q_group_size", 128))
     version = str(config.get("version", "gemm")).lower()
-    if bits != 4 or version != "gemm":
+    if type(bits) is not int or bits != 4 or version != "gemm":
         raise ModelError(
             f"{stored.path}: AWQ of version {version:.20} with {bits!r:.20} bits, expected gemm with 4",
             "Save it in the version GEMM.",

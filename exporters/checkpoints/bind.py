@@ -67,6 +67,7 @@ def bind(checkpoint: Checkpoint, model: ir.Model, names: Mapping[str, str] | Non
     notes = [f"{len(loads)} weights as the {checkpoint.form} checkpoint packs them, {len(reals)} arrays as it has them"]
     if own:
         notes.append(f"{own} weights that the checkpoint does not have keep the graph's values")
+    notes.append("the error from the source compares with the weights that the source itself has")
     skipped = checkpoint.origin.get("activation_parameters_not_carried")
     if skipped:
         notes.append("the checkpoint also quantises activations; only its weights are carried")

@@ -96,13 +96,14 @@ class _Schemes:
 
     def __init__(self, stored: Stored, config: Mapping[str, Any]) -> None:
         self._stored = stored
-        groups = config.get("config_groups") or {}
-        self._groups = [group for group in groups.values() if isinstance(group, dict) and group.get("weights")]
+        groups = config.get("config_groups")
+        found = groups.values() if isinstance(groups, dict) else ()
+        self._groups = [one for one in found if isinstance(one, dict) and isinstance(one.get("weights"), dict)]
 
     def of(self, module: str) -> _Scheme:
         """The scheme of a module: of the group that names it or matches it, else of the only one left."""
         named = [group for group in self._groups if _targets(group, module)]
-        others = [group for group in self._groups if not any(_by_name(text) for text in group.get("targets") or ())]
+        others = [group for group in self._groups if not any(map(_by_name, _listed(group)))]
         chosen = named or others
         schemes = {self._scheme(group["weights"]) for group in chosen}
         if len(schemes) != 1:
@@ -116,7 +117,7 @@ class _Schemes:
         bits, strategy = weights.get("num_bits"), weights.get("strategy") or "tensor"
         if type(bits) is not int or not 1 <= bits <= 8:
             raise ModelError(f"{self._stored.path}: weights of num_bits {bits!r:.20}, expected 1 to 8")
-        if strategy not in ("tensor", "channel", "group", "block"):
+        if not isinstance(strategy, str) or strategy not in ("tensor", "channel", "group", "block"):
             raise ModelError(f"{self._stored.path}: weight strategy {strategy!r:.40} is not supported")
         group, block = weights.get("group_size"), weights.get("block_structure")
         if strategy == "group" and (type(group) is not int or group < 1):
@@ -127,13 +128,19 @@ class _Schemes:
         return _Scheme(bits, str(weights.get("type", "int")), strategy, group, pair if pair is None else pair[:2])
 
 
-def _by_name(target: object) -> bool:
+def _listed(group: Mapping[str, Any]) -> list[str]:
+    """The targets of a group as text."""
+    targets = group.get("targets")
+    return [str(target) for target in targets] if isinstance(targets, list) else []
+
+
+def _by_name(target: str) -> bool:
     """Whether a target is a pattern or a module's name; a class name has no dot."""
-    return str(target).startswith("re:") or "." in str(target)
+    return target.startswith("re:") or "." in target
 
 
 def _targets(group: Mapping[str, Any], module: str) -> bool:
-    for target in map(str, group.get("targets") or ()):
+    for target in _listed(group):
         try:
             if target.startswith("re:") and re.match(target[3:], module):
                 return True

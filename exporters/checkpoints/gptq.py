@@ -55,12 +55,12 @@ def read(stored: Stored, config: Mapping[str, Any]) -> Checkpoint:
 
 def _settings(stored: Stored, config: Mapping[str, Any]) -> _Settings:
     bits, group = config.get("bits"), config.get("group_size", -1)
-    if bits not in _BITS:
+    if type(bits) is not int or bits not in _BITS:
         raise ModelError(f"{stored.path}: GPTQ with bits {bits!r:.20}, expected one of 2, 3, 4, 8")
     if type(group) is not int or not (group == -1 or group > 0):
         raise ModelError(f"{stored.path}: GPTQ with group_size {group!r:.20}")
     form = config.get("checkpoint_format") or config.get("format") or "gptq"
-    if form not in ("gptq", "gptq_v2"):
+    if not isinstance(form, str) or form not in ("gptq", "gptq_v2"):
         raise ModelError(
             f"{stored.path}: GPTQ in the layout {form!r:.40}, expected gptq or gptq_v2",
             "Save it again without repacking for a GPU kernel.",

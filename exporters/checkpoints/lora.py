@@ -80,15 +80,17 @@ def _load(
     a = stored.floats(first)
     rank = a.shape[0]
     right, left = a.reshape(rank, -1), stored.floats(second).reshape(-1, rank)
-    alpha = float(_pattern(config.get("alpha_pattern"), module, config.get("lora_alpha", 8)))
-    stated = int(_pattern(config.get("rank_pattern"), module, config.get("r", rank)))
+    alpha = _pattern(config.get("alpha_pattern"), module, config.get("lora_alpha", 8))
+    stated = _pattern(config.get("rank_pattern"), module, config.get("r", rank))
     if stated != rank:
-        raise stored.wrong(first, f"has rank {rank}, the configuration says {stated}")
+        raise stored.wrong(first, f"has rank {rank}, the configuration says {stated!r:.20}")
+    if type(alpha) not in (int, float):
+        raise stored.wrong(first, f"has the alpha {alpha!r:.20}")
     scaling = alpha / math.sqrt(rank) if config.get("use_rslora") else None
     axis = 1 if config.get("fan_in_fan_out") and "lora_embedding" not in first else 0
     if "lora_embedding" in first:
         left, right = np.ascontiguousarray(right.T), np.ascontiguousarray(left.T)
-    return Adapter(f"{module}.weight", shape, axis, left, right, alpha, scaling)
+    return Adapter(f"{module}.weight", shape, axis, left, right, float(alpha), scaling)
 
 
 def _pattern(patterns: object, module: str, default: Any) -> Any:

@@ -66,20 +66,13 @@ def read_checkpoint(path: str | Path, names: Mapping[str, str] | None = None) ->
     renamed = names or {}
     unknown = sorted(set(renamed) - set(checkpoint.entries))
     if unknown:
-        raise ModelError(f"{path}: has no weight {unknown[0]!r}", "`edgewise inspect` lists what is in it.")
+        known = ", ".join(list(checkpoint.entries)[:3])
+        raise ModelError(f"{path}: has no weight {unknown[0]!r}; it has {known}, ...")
     loads = {}
     for name, entry in checkpoint.entries.items():
         new = renamed.get(name, name)
         loads[new] = entry.load if new == name else (lambda load=entry.load, new=new: replace(load(), name=new))
     return CompressedModel(Lazy(loads), checkpoint.origin)
-
-
-def is_checkpoint(path: str | Path) -> bool:
-    """Whether it looks like one: a folder with a configuration or .safetensors, or such a file that is no spec."""
-    path = Path(path)
-    if path.is_dir():
-        return (path / lora.CONFIG).is_file() or any(path.glob("*.safetensors"))
-    return path.suffix in (".safetensors", ".pt2")
 
 
 def _config(stored: Stored, folder: Path) -> dict[str, Any]:

@@ -172,9 +172,9 @@ def _place(path: Path, name: str, entry: object, start: int, size: int) -> Place
     numbers = [*shape, *offsets] if isinstance(shape, list) and isinstance(offsets, list) else [-1]
     if any(type(number) is not int or number < 0 for number in numbers) or len(offsets or ()) != 2:
         raise ModelError(f"{path}: the header's entry of {name!r:.80} is damaged")
-    if dtype not in DTYPES:
+    if not isinstance(dtype, str) or dtype not in DTYPES:
         raise ModelError(f"{path}: {name} is of the unknown type {dtype!r:.40}", f"Known: {', '.join(DTYPES)}.")
-    place = Place(str(dtype), tuple(shape or ()), path, start + (offsets or [0])[0])
+    place = Place(dtype, tuple(shape or ()), path, start + (offsets or [0])[0])
     first, last = offsets or (0, 0)
     if last - first != place.size_bytes or start + last > size:
         raise ModelError(f"{path}: {name} does not lie within the file", "The file is damaged; copy it again.")

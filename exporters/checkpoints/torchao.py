@@ -50,15 +50,17 @@ def read(stored: Stored) -> Checkpoint:
         kind = about.get("_type")
         if kind in ("Tensor", "torch.Tensor"):
             continue
-        if kind not in _CLASSES:
+        if not isinstance(kind, str) or kind not in _CLASSES:
             raise stored.wrong(str(name), f"is a {kind!r:.60}, expected one of {', '.join(_CLASSES)}")
         tensor = _tensor(stored, str(name), about)
         shape = stored.need(f"{tensor.stem}qdata", ("I8", *_FLOAT8), "codes").shape
+        if len(shape) < 2 or len(tensor.block) != len(shape):
+            raise stored.wrong(tensor.name, f"is {list(shape)} with blocks {list(tensor.block)}")
         if f"{tensor.stem}act_pre_scale" in stored:
             raise stored.wrong(str(name), "scales its inputs first (act_pre_scale), which is not supported")
         entries[tensor.name] = Entry(tensor.name, shape, partial(_load, stored, tensor, shape), width=tensor.width)
         used |= {key for key in stored if key.startswith(tensor.stem)}
-        dynamic += (about.get("_data") or {}).get("act_quant_kwargs") is not None
+        dynamic += bool(_fields(about).get("act_quant_kwargs"))
     origin: dict[str, Any] = {"method": METHOD}
     if dynamic:
         origin["activation_parameters_not_carried"] = dynamic
@@ -75,11 +77,16 @@ def _document(stored: Stored, key: str, kind: type) -> Any:
     return found
 
 
+def _fields(about: Mapping[str, Any]) -> dict[str, Any]:
+    """The attributes of a subclass tensor."""
+    data = about.get("_data")
+    return data if isinstance(data, dict) else {}
+
+
 def _tensor(stored: Stored, name: str, about: Mapping[str, Any]) -> _Tensor:
     module, _, parameter = name.rpartition(".")
     stem = f"{module}._{parameter}_"
-    data = about.get("_data")
-    fields = data if isinstance(data, dict) else {}
+    fields = _fields(about)
     block = fields.get("block_size")
     if not isinstance(block, list) or any(type(size) is not int or size < 1 for size in block):
         raise stored.wrong(name, f"has the block_size {block!r:.60}")

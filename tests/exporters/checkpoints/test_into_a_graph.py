@@ -193,3 +193,41 @@ def test_shards_are_read_together(tmp_path):
     model = open_checkpoint(tmp_path)
     whole = open_checkpoint(DATA / "gptq4")
     np.testing.assert_array_equal(model.entries["up.weight"].load().codes, whole.entries["up.weight"].load().codes)
+
+
+PROGRAM = """
+import torch
+
+class Net(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.up = torch.nn.Linear(96, 64, bias=False)
+        self.down = torch.nn.Linear(64, 32)
+
+    def forward(self, a):
+        return self.down(torch.relu(self.up(a)))
+
+def net():
+    return Net()
+
+def example_inputs():
+    return torch.randn(2, 7, 96)
+"""
+
+
+def test_a_pytorch_architecture_takes_a_checkpoint(tmp_path):
+    """torch transposes the weights of three-dimensional products as it converts, and forgets their names."""
+    pytest.importorskip("torch")
+    pytest.importorskip("onnxscript")
+    (tmp_path / "program.py").write_text(PROGRAM)
+    result = exporters.export(f"{tmp_path / 'program.py'}:net", tmp_path / "out.onnx", weights=DATA / "gptq4")
+    names = {entry["name"]: entry["family"] for entry in result.manifest.quantization["tensors"]}
+    assert names == {"up.weight": "int4", "down.weight": "int4"}
+    assert result.proof.ok
+    feed = np.random.default_rng(2).standard_normal((2, 7, 96)).astype(np.float32)
+    checkpoint = open_checkpoint(DATA / "gptq4")
+    up, down = (checkpoint.entries[f"{key}.weight"].load().dequantise() for key in ("up", "down"))
+    want = np.maximum(feed @ up.T, 0) @ down.T + checkpoint.reals["down.bias"].load()
+    session = ort.InferenceSession(str(tmp_path / "out.onnx"), providers=["CPUExecutionProvider"])
+    (have,) = session.run(None, {session.get_inputs()[0].name: feed})
+    assert np.linalg.norm(have - want) / np.linalg.norm(want) < 0.02
