@@ -120,13 +120,11 @@ def _nodes(graph: Any, decoded: str, name: str, one: CodedInput) -> list[Any]:
     ]
     index = f"{decoded}/bytes"
     if one.codec == "fp16":  # low byte first
-        pairs = [f"{decoded}/pairs", f"{decoded}/weighted", f"{decoded}/halves"]
+        pairs, index = f"{decoded}/pairs", f"{decoded}/halves"
         found += [
-            node("Reshape", [index, constant("two", np.array([-1, 2]))], pairs[0]),
-            node("Mul", [pairs[0], constant("weights", np.array([1, 256], np.int32))], pairs[1]),
-            node("ReduceSum", [pairs[1], constant("axis", np.array([1]))], pairs[2], keepdims=0),
+            node("Reshape", [f"{decoded}/bytes", constant("two", np.array([-1, 2]))], pairs),
+            node("MatMul", [pairs, constant("weights", np.array([[1], [256]], np.int32))], index),
         ]
-        index = pairs[2]
     flat = [f"{decoded}/looked-up", f"{decoded}/flat", f"{decoded}/items"]
     found += [
         node("Gather", [constant("table", table), index], flat[0]),

@@ -44,6 +44,20 @@ def test_the_prologue_decodes_as_the_codec_does(codec: str, shape: tuple[int, ..
     assert (found.dtype, found.tobytes()) == (np.float32, expected.tobytes())
 
 
+@pytest.mark.parametrize("codec", ["q4", "fp16"])
+def test_older_models_get_it_too(codec: str, tmp_path: Path) -> None:
+    array = np.linspace(-1, 3, 12, dtype=np.float32).reshape(3, 4)
+    frame = encode(array, codec, WITHIN)
+    whole = identity(TensorProto.FLOAT, [3, 4])
+    whole.opset_import[0].version, whole.ir_version = 11, 6
+    (found,) = run(
+        with_decoding(whole, {"x": coded("x", codec, (3, 4))}),
+        tmp_path / "m.onnx",
+        {"x": np.frombuffer(frame, np.uint8)},
+    )
+    assert found.tobytes() == decode(frame).tobytes()
+
+
 @pytest.mark.parametrize(("dtype", "kind"), [("FP16", TensorProto.FLOAT16), ("FP64", TensorProto.DOUBLE)])
 def test_other_floats_come_back_as_themselves(dtype: str, kind: int, tmp_path: Path) -> None:
     array = np.linspace(-1, 3, 12).reshape(3, 4).astype(helper.tensor_dtype_to_np_dtype(kind))
