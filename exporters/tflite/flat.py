@@ -14,6 +14,7 @@ import numpy as np
 
 from exporters.tflite import packing, schema
 from exporters.tflite.ir import Graph, Operator, Program, Quant, Sparsity, Tensor
+from exporters.tflite.rules import TFLITE_2_14, refused
 from exporters.tflite.versions import version_of
 from mobile.errors import ExportError
 
@@ -110,7 +111,7 @@ class _Writer:
         graphs = [self._graph(graph) for graph in program.graphs]
         signatures = _signatures(program)
         metadata = []
-        for name, content in program.metadata.items():
+        for name, content in {**_minimum(program), **program.metadata}.items():
             metadata.append(library.MetadataT(name=name, buffer=self._add(content)))
         return library.ModelT(
             version=_SCHEMA_VERSION,
@@ -216,6 +217,14 @@ def _unique_names(graph: Graph) -> list[str]:
         seen.add(name)
         names.append(name)
     return names
+
+
+def _minimum(program: Program) -> dict[str, bytes]:
+    """The metadata entry that names a release which loads the model, for the tools that show it.
+
+    Only 2.14 is known by measurement; what that does not load has no entry, since LiteRT counts its releases anew.
+    """
+    return {} if refused(program, TFLITE_2_14) else {"min_runtime_version": b"2.14.0".ljust(16, b"\0")}
 
 
 def _operator_code(op: str, version: int) -> Any:

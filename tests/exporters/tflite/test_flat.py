@@ -38,6 +38,17 @@ def test_a_written_model_reads_back_as_it_was():
     assert flat.to_bytes(back) == content
 
 
+def test_the_file_names_a_runtime_that_loads_it():
+    _, program = conv_program()
+    assert metadata_of(flat.to_bytes(program))["min_runtime_version"].startswith(b"2.14.0")
+    program.main.operators[0].version = 8
+    assert "min_runtime_version" not in metadata_of(flat.to_bytes(program))
+
+
+def metadata_of(content: bytes) -> dict[str, bytes]:
+    return read.read(content).metadata
+
+
 def test_the_file_is_the_same_each_time():
     assert flat.to_bytes(conv_program()[1]) == flat.to_bytes(conv_program()[1])
 
