@@ -144,6 +144,6 @@ def _regrouped(perm: Perm, groups: Sequence[Group]) -> Perm | None:
 
 
 def _gathered(perm: Perm, groups: Sequence[Group]) -> Perm:
-    """The order nearest to ``perm`` in which each group lies together and in order."""
-    ranked = sorted((before for before, _ in groups), key=lambda before: min(perm.index(axis) for axis in before))
+    """An order near to ``perm`` in which each group lies together and in order: what lies innermost stays there."""
+    ranked = sorted((before for before, _ in groups), key=lambda before: max(perm.index(axis) for axis in before))
     return tuple(axis for before in ranked for axis in before)

@@ -71,8 +71,9 @@ def batch_matmul(build: Builder, left: Value, right: Value) -> Value:
         raise Unsupported(f"a product of {rank} dimensions, BATCH_MATMUL ends at {_MAX_BATCH_RANK}")
     batch = _batch_order(left, right)
     a = build.place(left, (*batch, rank - 2, rank - 1))
-    turned = right.perm == (*batch, rank - 1, rank - 2)  # TFLite reads the second matrix either way round
-    b = right.tensor if turned else build.place(right, (*batch, rank - 2, rank - 1))
+    # TFLite reads the second matrix either way round: rows that lie innermost stay there.
+    turned = right.perm[-1] == rank - 2
+    b = build.place(right, (*batch, rank - 1, rank - 2) if turned else (*batch, rank - 2, rank - 1))
     heads = broadcast([build.dims_of(a)[:-2], build.dims_of(b)[:-2]]) if rank > 2 else ()
     dims = (*heads, left.dims[-2], right.dims[-1])
     options = {"adj_x": False, "adj_y": turned, "asymmetric_quantize_inputs": False}
