@@ -108,7 +108,8 @@ def _sparse(base: Sparse, tape: Tape) -> ir.Value:
     """One bit a weight and the kept values.
 
     Patterns such as 2:4 keep at most so many values a byte of the mask: each byte has its own, and a table says which
-    weight takes which (about 20 bytes a weight in memory at load, where counting took 50). Without one the k-th set bit takes the k-th value.
+    weight takes which. That takes about 20 bytes a weight in memory at load, counting them 50. Without a pattern the
+    k-th set bit takes the k-th value.
     """
     columns = base.mask.shape[1]
     if base.pattern is not None and 8 % base.pattern[1] == 0 and columns % 8 == 0:
