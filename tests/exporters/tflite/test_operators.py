@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import onnx_ir as ir
 import onnxruntime
 import pytest
 
-from exporters.tflite import export_tflite
+from exporters.tflite import export_tflite, ops
 from exporters.tflite.context import LOWERINGS
 from exporters.tflite.flat import to_bytes
 from exporters.tflite.running import LiteSession
@@ -56,6 +58,14 @@ def test_one_file_is_right_at_every_shape(case: Case):
 
 
 def test_the_table_covers_what_is_converted():
+    assert ops.__all__  # importing it fills the table of conversions
     untried = set(LOWERINGS) - {case.op for case in CASES}
     assert untried == {"If", "ConstantOfShape", "Range", "CastLike"}  # those are in test_graphs.py
     assert len(LOWERINGS) >= 60
+
+
+def test_the_documentation_lists_what_is_converted():
+    text = (Path(__file__).resolve().parents[3] / "docs/tflite.md").read_text(encoding="utf-8")
+    listed = text.split("opset 7 and newer):")[1].split("\n- ")[0]
+    assert {name.strip(" .") for name in listed.replace("\n", " ").split(",")} == set(LOWERINGS)
+    assert f"({len(LOWERINGS)}; the default domain" in text
