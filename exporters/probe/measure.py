@@ -69,7 +69,7 @@ def probe_device(
             for rows, columns in plan.shapes
             for candidate in candidates(scheme, rows, columns, target, folder)
         ]
-        runs, missing = _bench(name, inventory, plan, made, folder, say)
+        runs, missing, untried = _bench(name, inventory, plan, made, folder, say)
     measured = tuple(_times(made, runs))
     if not measured:
         raise ExportError(
@@ -77,7 +77,7 @@ def probe_device(
         )
     found = Probe(
         name, runtime, datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ"), runs[0].provenance, measured,
-        _facts(runs[0], plan), tuple(missing),
+        _facts(runs[0], plan), tuple(missing), tuple(sorted(untried)),
     )  # fmt: skip
     found.save()
     return found
@@ -85,15 +85,18 @@ def probe_device(
 
 def _bench(
     name: str, inventory: Inventory, plan: Plan, made: Sequence[Candidate], folder: Path, say: Callable[[str], None]
-) -> tuple[list[Run], list[str]]:
-    """The runs that gave times, and what failed in words. Every model with every number of rows is one run.
+) -> tuple[list[Run], list[str], set[str]]:
+    """The runs that gave times, what failed in words, and the families of which something was not tried at all.
 
-    Where the device was busy with somebody else's run, the model is tried again, twice.
+    Every model with every number of rows is one run. Where the device was busy with somebody else's run, the model is
+    tried again, twice.
     """
     from mobile.results.store import RunStore
 
     runs: dict[tuple[str, Any], Run] = {}
     missing: list[str] = []
+    untried: set[str] = set()
+    families = {candidate.path.name: candidate.family for candidate in made}
     left = [candidate.path for candidate in made]
     store = RunStore(folder / "runs.db")
     try:
@@ -107,13 +110,15 @@ def _bench(
                     busy.append(outcome.model)
                 else:
                     missing.append(_why(outcome, made))
+                    if getattr(outcome, "model", None) in families:  # no run: the device never tried it
+                        untried.add(families[outcome.model])
             left = [path for path in left if path.name in busy]
             if not left:
                 break
     finally:
         say("removing the models")
         _forget(name, inventory, {candidate.path.name for candidate in made})
-    return list(runs.values()), missing
+    return list(runs.values()), missing, untried
 
 
 def _outcomes(name: str, inventory: Inventory, plan: Plan, paths: Sequence[Path], store: Any) -> Iterator[Any]:

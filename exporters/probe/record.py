@@ -33,7 +33,8 @@ class Measured:
 class Probe:
     """The measurements of one device with one release of its runtime.
 
-    ``provenance`` is that of the runs (real, emulated, slowed, replayed). ``missing`` says what has no time, and why.
+    ``provenance`` is that of the runs (real, emulated, slowed, replayed). ``missing`` says what has no time, and why;
+    ``incomplete`` names the families of which a carrier could not be tried at all (a busy device, a lost link).
     """
 
     device: str
@@ -43,15 +44,16 @@ class Probe:
     measured: tuple[Measured, ...]
     facts: dict[str, Any]
     missing: tuple[str, ...] = ()
+    incomplete: tuple[str, ...] = ()
 
     def rank(self, kind: str, rows: int, columns: int, m: int) -> list[tuple[str, float]]:
-        """(carrier, seconds) for a weight of the family ``kind``, fastest first; [] when the family was not measured.
+        """(carrier, seconds) for a weight of the family ``kind``, fastest first; [] when not all of it was measured.
 
         Taken from the number of rows nearest to ``m``, then from the size nearest to ``rows`` x ``columns`` (both as
         ratios), and scaled by the number of weights: within a carrier the time of a product grows with it.
         """
         own = [found for found in self.measured if found.family == kind]
-        if not own:
+        if not own or kind in self.incomplete:
             return []
         near_m = min({found.rows_m for found in own}, key=lambda value: abs(math.log(value / max(m, 1))))
         size = rows * columns
@@ -72,7 +74,7 @@ class Probe:
         return {
             "schema": SCHEMA, "device": self.device, "runtime": self.runtime, "created_utc": self.created_utc,
             "provenance": self.provenance, "facts": self.facts, "measured": [asdict(found) for found in self.measured],
-            "missing": list(self.missing),
+            "missing": list(self.missing), "incomplete": list(self.incomplete),
         }  # fmt: skip
 
     def save(self) -> Path:
@@ -116,6 +118,7 @@ def _read(document: Any) -> Probe:
     return Probe(
         str(document["device"]), str(document["runtime"]), str(document["created_utc"]), str(document["provenance"]),
         tuple(_measured(document["measured"])), dict(document["facts"]), tuple(map(str, document["missing"])),
+        tuple(map(str, document["incomplete"])),
     )  # fmt: skip
 
 

@@ -46,6 +46,8 @@ def command(ctx: click.Context, /, name: str, as_json: bool, **asked: Any) -> in
     plain_table(columns, lines)
     for said in found.missing:
         click.echo(f"missing: {said}")
+    if found.incomplete:
+        click.echo(f"not ranked, since not every carrier was tried: {', '.join(found.incomplete)}; probe again")
     return 0
 
 

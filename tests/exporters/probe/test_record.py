@@ -1,6 +1,7 @@
 """The ranking of carriers comes from the nearest measurement; damaged files are refused."""
 
 import json
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -31,6 +32,13 @@ def test_the_fastest_is_first_for_the_nearest_number_of_rows():
     assert [name for name, _ in PROBE.rank("int4", 1024, 1024, 1)] == ["MatMulNBits b4", "MatMulInteger"]
     assert [name for name, _ in PROBE.rank("int4", 1024, 1024, 200)] == ["MatMulInteger", "MatMulNBits b4"]
     assert PROBE.rank("ternary", 1024, 1024, 1) == []
+
+
+def test_a_family_that_was_not_tried_whole_is_not_ranked():
+    """A carrier that a busy device kept from being measured must not lose to a slower one."""
+    part = replace(PROBE, incomplete=("int4",))
+    assert part.rank("int4", 1024, 1024, 1) == []
+    assert part.rank("float", 1024, 1024, 1)
 
 
 def test_the_nearest_size_counts_and_is_scaled():
