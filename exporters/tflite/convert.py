@@ -19,6 +19,8 @@ from exporters.tflite.prepare import prepare
 from mobile.errors import ExportError
 
 _TYPES = {"float32", "int64", "int32", "int16", "int8", "uint8", "bool"}
+_AS_STANDARD = {("com.microsoft", "Gelu"), ("com.microsoft", "SimplifiedLayerNormalization")}
+_QUANTISED = "it is quantised already; give the float model, with --scheme int8 for an int8 file"
 _MAX_RANK = 6  # of XNNPACK's and most of TFLite's kernels
 # What free dimensions stand at in the file when nobody says: 64 is a multiple of 32, as most image networks need.
 _SAMPLE_PIXELS, _SAMPLE_LENGTH, _IMAGE_RANK = 64, 16, 4
@@ -114,11 +116,14 @@ def _inputs(context: Context, graph: ir.Graph, sample: Mapping[str, Sequence[int
 
 
 def _node(context: Context, node: ir.Node) -> None:
-    if node.domain not in ("", "ai.onnx", "com.microsoft"):
-        raise Unsupported(f"the domain {node.domain} is not known")
+    standard = node.domain in ("", "ai.onnx") or (node.domain, node.op_type) in _AS_STANDARD
+    if not standard:
+        raise Unsupported(f"operators of the domain {node.domain} are not converted")
     lowering: Lowering | None = LOWERINGS.get(node.op_type)
     if lowering is None:
-        raise Unsupported("TFLite has no conversion for it")
+        raise Unsupported(
+            _QUANTISED if "Linear" in node.op_type or "Integer" in node.op_type else "it is not converted"
+        )
     _check_results(node)
     context.build.scope = node.name or node.op_type
     made = lowering(context, node)

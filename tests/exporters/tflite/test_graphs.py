@@ -253,3 +253,14 @@ def test_outputs_that_are_sigmoids_are_compared_at_a_scale_that_onnxruntime_hold
     assert not compare_tensor("y", tiny, tiny + np.float32(1e-7)).ok
     assert compare_tensor("y", tiny, tiny + np.float32(1e-7), LEAST_SCALE).ok
     assert not compare_tensor("y", tiny, tiny + np.float32(1e-6), LEAST_SCALE).ok
+
+
+def test_a_graph_that_is_quantised_already_is_refused_with_the_way_to_go():
+    model = _model(
+        """net (float[2] x) => (float[2] y) <float s = {0.1}, int8 z = {3}> {
+            q = QuantizeLinear(x, s, z)
+            y = DequantizeLinear(q, s, z)
+        }"""
+    )
+    with pytest.raises(ExportError, match="DequantizeLinear, QuantizeLinear: .*give the float model"):
+        export_tflite(ir.from_proto(model))
