@@ -15,6 +15,7 @@ from exporters.tflite.calibrate import Ranges
 from exporters.tflite.edit import Editor
 from exporters.tflite.int8_operators import FIXED, FREE, JOINS, MOVES, WEIGHTED, floats, shared_inputs
 from exporters.tflite.ir import NO_TENSOR, Graph, Operator, Program, Quant
+from exporters.tflite.quantise_weights import weights_in_bytes
 from exporters.tflite.rules import Runtime
 
 _MAX_SPREAD = 16.0  # a join of ranges further apart would cost the narrow one 4 of its 8 bits: it stays float
@@ -24,11 +25,12 @@ _MAX_ELEMENTWISE_RANK = 4  # beyond it the integer kernels do not broadcast in b
 
 @dataclass
 class StaticReport:
-    """What became int8 and what stayed float: operators by name."""
+    """What became int8 and what stayed float: operators by name. ``ways``: how weights of the latter are stored."""
 
     int8: Counter[str] = field(default_factory=Counter)
     float32: Counter[str] = field(default_factory=Counter)
     items: int = 0
+    ways: Counter[str] = field(default_factory=Counter)
 
 
 def quantise_static(
@@ -40,8 +42,8 @@ def quantise_static(
     """
     chosen = _Choice(program.main, ranges).made()
     scales = _Scales(program.main, ranges, chosen)
-    graph = _Rewrite(program.main, chosen, scales, integer_io).graph()
-    report = StaticReport(items=ranges.items)
+    graph, stored = weights_in_bytes(_Rewrite(program.main, chosen, scales, integer_io).graph(), runtime)
+    report = StaticReport(items=ranges.items, ways=stored.ways)
     for place, operator in enumerate(program.main.operators):
         (report.int8 if place in chosen else report.float32)[operator.op] += 1
     return replace(program, graphs=[graph, *program.graphs[1:]]), report

@@ -42,9 +42,20 @@ def quantise_weights(program: Program, scheme: str, runtime: Runtime) -> tuple[P
     return replace(program, graphs=[graph, *program.graphs[1:]]), report
 
 
+def weights_in_bytes(graph: Graph, runtime: Runtime) -> tuple[Graph, StoredReport]:
+    """The graph with those large weights in 8 bits that are still float, such as embedding tables."""
+    report = StoredReport()
+    return _graph(graph, "int8-dynamic", runtime, report), report
+
+
 def weight_places(graph: Graph, operator: Operator) -> list[int]:
     """The constant float operands of an operator that are weights: matrices, kernels and embedding tables."""
-    places = {**{op: (entry[1],) for op, entry in WEIGHTED.items()}, "GATHER": (0,), "BATCH_MATMUL": (0, 1)}
+    places = {
+        **{op: (entry[1],) for op, entry in WEIGHTED.items()},
+        "GATHER": (0,),
+        "GATHER_ND": (0,),
+        "BATCH_MATMUL": (0, 1),
+    }
     found = []
     for place in places.get(operator.op, ()):
         tensor = graph.tensors[operator.inputs[place]]
@@ -74,8 +85,8 @@ def _rounded(operator: Operator, place: int, values: NDArray[Any], scheme: str, 
     axis: int | None = WEIGHTED[operator.op][3] if operator.op in WEIGHTED else 0
     if operator.op == "BATCH_MATMUL":
         axis = values.ndim - 1
-    if operator.op == "FULLY_CONNECTED" and not runtime.fc_channels:
-        axis = None
+    if bits == 4 and not runtime.fc_channels:
+        axis = None  # its kernel takes one scale, and it unpacks no int4
     codes, quant = affine.weights(values, axis, bits)
     return Stored(codes, dtype, quant)
 

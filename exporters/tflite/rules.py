@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 class Runtime:
     """A runtime release and how its quantised operators must be given.
 
-    ``fc_channels``: a fully connected layer on float data may have int8 weights with a scale per channel. ``int4``,
+    ``fc_channels``: a fully connected layer on float data may have weights with a scale per channel. ``int4``,
     ``int2``: the operators that take weights of that width. ``blocks``: fully connected int4 weights may have a scale
     per block. ``dequantize``: widths that a weight may be stored in before a DEQUANTIZE. ``registered``: the newest
     version of each operator.

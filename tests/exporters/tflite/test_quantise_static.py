@@ -201,6 +201,18 @@ def test_what_has_no_int8_kernel_stays_float_between_conversions():
     assert error(run_new(program, feeds)[0], run_new(small, feeds)[0]) < 0.06
 
 
+def test_an_embedding_table_is_stored_in_8_bits_though_its_operator_stays_float(old):
+    net = Net()
+    ids = net.input(1, 5, dtype="int32")
+    words = net.op("GATHER", [net.weights(200, 16), ids], (1, 5, 16), axis=0)
+    program = net.program(net.dense(words, 32))
+    feeds = {"x0": np.array([[1, 5, 99, 0, 7]], INT32)}
+    small, report = quantise_static(program, calibrate(program, [feeds]), TFLITE_2_14)
+    assert report.float32 == {"GATHER": 1}
+    assert report.ways == {"int8, unpacked at load": 1}
+    assert error(run_new(program, feeds)[0], old.run(flat.to_bytes(small), feeds)[0]) < 0.06
+
+
 def test_a_join_of_far_apart_ranges_stays_float():
     net = Net()
     x = conv(net)

@@ -55,20 +55,22 @@ def test_a_scheme_is_near_the_float_model_on_its_runtime(scheme, runtime, limit,
     assert error(want, found[0]) < limit
 
 
-def test_dynamic_int8_of_the_older_runtime_has_one_scale_per_layer():
+def test_int8_weights_of_the_older_runtime_are_unpacked_at_load_with_a_scale_per_channel():
     net = dense_net()
-    small, _ = quantise_weights(net.program(net.dense(0, 32)), "int8-dynamic", TFLITE_2_14)
-    assert [len(tensor.quant.scales) for tensor in small.main.tensors if tensor.dtype == "int8"] == [1]
+    small, report = quantise_weights(net.program(net.dense(0, 32)), "int8-dynamic", TFLITE_2_14)
+    assert [len(tensor.quant.scales) for tensor in small.main.tensors if tensor.dtype == "int8"] == [32]
+    assert report.ways == {"int8, unpacked at load": 1}
 
 
-def per_channel(program: Program, bits: int = 8) -> Program:
+def test_int4_weights_of_the_older_runtime_have_one_scale_per_layer():
+    net = dense_net()
+    small, _ = quantise_weights(net.program(net.dense(0, 32)), "int4", TFLITE_2_14)
+    assert [len(tensor.quant.scales) for tensor in small.main.tensors if tensor.dtype == "int4"] == [1]
+
+
+def per_channel(program: Program) -> Program:
     """The rule broken: scales per channel in a hybrid fully connected layer."""
-    small, _ = quantise_weights(program, "int8-dynamic", TFLITE_2_14)
-    graph = small.main
-    place = graph.operators[0].inputs[1]
-    codes, quant = affine.weights(program.main.tensors[program.main.operators[0].inputs[1]].data, 0, bits)
-    graph.tensors[place] = replace(graph.tensors[place], data=codes, quant=quant, dtype=f"int{bits}")
-    return small
+    return quantise_weights(program, "int8-dynamic", LITERT_2_3)[0]
 
 
 def test_why_scales_per_channel_of_a_hybrid_layer_make_the_older_runtime_wrong(old):
@@ -120,12 +122,14 @@ def test_int4_blocks_keep_their_scales_as_float16_holds_them():
     assert report.ways == {"int4, hybrid kernel": 1}
 
 
-def test_an_embedding_table_is_stored_in_a_byte_a_value():
+@pytest.mark.parametrize("op", ["GATHER", "GATHER_ND"])
+def test_an_embedding_table_is_stored_in_a_byte_a_value(op):
     net = Net()
-    ids = net.input(1, 5, dtype="int32")
-    program = net.program(net.op("GATHER", [net.weights(100, 16), ids], (1, 5, 16), axis=0))
+    ids = net.input(1, 5, *([1] if op == "GATHER_ND" else []), dtype="int32")
+    options = {"axis": 0} if op == "GATHER" else {}
+    program = net.program(net.op(op, [net.weights(100, 16), ids], (1, 5, 16), **options))
     small, report = quantise_weights(program, "int8-dynamic", TFLITE_2_14)
-    feeds = {"x0": np.array([[1, 5, 99, 0, 7]], np.int32)}
+    feeds = {"x0": np.array([1, 5, 99, 0, 7], np.int32).reshape(net.graph.tensors[ids].shape)}
     assert report.ways == {"int8, unpacked at load": 1}
     assert error(run_new(program, feeds)[0], run_new(small, feeds)[0]) < 0.01
 
