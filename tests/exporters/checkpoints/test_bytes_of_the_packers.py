@@ -14,7 +14,8 @@ from exporters.compress.tensors import CompressedModel
 DATA = Path(__file__).parents[2] / "data/checkpoints"
 FAMILIES = {
     "int8_channel": "int8", "int8_tensor_asym": "int8", "pack4_group_asym": "int4", "pack4_group_sym": "int4",
-    "pack8_channel": "int8", "pack3_group": "nbit", "fp8_tensor": "fp8e4m3", "fp8_channel": "fp8e4m3",
+    "pack8_channel": "int8", "pack3_group": "nbit", "pack3_older": "nbit", "fp8_tensor": "fp8e4m3",
+    "fp8_channel": "fp8e4m3",
     "fp8_block": "fp8e4m3", "sparse24_bf16": "2:4", "sparse24_fp8": "fp8e4m3", "gptq4": "int4",
     "gptq4_asym_order": "int4", "gptq3": "nbit", "gptq2": "int2", "gptq8": "int8", "gptq4_v2": "int4",
     "gptq3_v2": "nbit", "gptq4_carries": "int4", "awq4": "int4", "bitnet_bitlinear": "ternary",
