@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
@@ -49,14 +49,12 @@ class Carried:
 
 @dataclass(frozen=True)
 class Wishes:
-    """What was asked for: a carrier family to prefer, how adapters are shipped, ternary at 1.6 bits."""
+    """What was asked for beside the weights: which carriers to prefer, and how adapters are shipped."""
 
     dynamic: bool = False  # int8-dynamic: integer multiplication whatever the number of rows
     adapter: str = "merge"  # or "apart"
-    dense_trits: bool = False
     measured: Any = None  # a Probe: rank(kind, rows, columns, m) -> [(carrier, seconds)]
     rows_m: int | None = None  # rows of multiplications whose number the graph leaves open
-    notes: list[str] = field(default_factory=list)
 
 
 class Carrier(Protocol):

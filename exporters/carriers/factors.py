@@ -92,10 +92,10 @@ def apart(adapter: Any, use: Use, tape: Tape) -> Carried:
     assert node.graph is not None
     old = node.outputs[0]
     uses = list(old.uses())
-    half = ir.node("MatMul", [node.inputs[0], right], name=f"{adapter.name}/lora_a")
-    product = ir.node("MatMul", [half.outputs[0], left], name=f"{adapter.name}/lora_b")
-    total = ir.node("Add", [old, product.outputs[0]], name=f"{adapter.name}/lora_add")
-    _name_outputs(adapter.name, half, product, total)
+    half = ir.node("MatMul", [node.inputs[0], right], name=f"{adapter.name}.{old.name}/lora_a")
+    product = ir.node("MatMul", [half.outputs[0], left], name=f"{adapter.name}.{old.name}/lora_b")
+    total = ir.node("Add", [old, product.outputs[0]], name=f"{adapter.name}.{old.name}/lora_add")
+    _name_outputs(f"{adapter.name}.{old.name}", half, product, total)
     node.graph.insert_after(node, [half, product, total])
     _hand_over(old, total.outputs[0], uses, node.graph)
     return Carried("adapter apart", "float32")
@@ -103,7 +103,7 @@ def apart(adapter: Any, use: Use, tape: Tape) -> Carried:
 
 def _name_outputs(name: str, *nodes: ir.Node) -> None:
     for node in nodes:
-        node.outputs[0].name = f"{name}.{(node.name or '').rpartition('/')[2]}"
+        node.outputs[0].name = f"{name}.{(node.name or '').rpartition('/')[2]}.output"
 
 
 def _hand_over(old: ir.Value, new: ir.Value, uses: list[Any], graph: Any) -> None:

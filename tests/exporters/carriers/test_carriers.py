@@ -175,3 +175,65 @@ def test_two_bits_in_blocks_of_16_take_the_four_bit_kernel():
     assert {_attributes(node)["bits"] for node in _nodes(model, "MatMulNBits")} == {4}
     model, _ = families.lowered("ternary:g=32", NEWEST)
     assert {_attributes(node)["bits"] for node in _nodes(model, "MatMulNBits")} == {2}
+
+
+def _adapted(adapter):
+    """The graph with a LoRA adapter of w, and the float result of merging it."""
+    import onnx_ir as ir
+
+    from exporters.compress.tensors import Adapter, CompressedModel
+    from exporters.lowering import lower
+
+    random = np.random.default_rng(0)
+    left, right = (random.standard_normal(shape).astype(np.float32) for shape in ((80, 4), (4, 96)))
+    tensor = Adapter("w", (96, 80), 1, left, right, 8.0)
+    model = ir.from_proto(families.graph())
+    done = lower(model, CompressedModel({"w": tensor}), NEWEST, Wishes(adapter=adapter))
+    merged = onnx.ModelProto()
+    merged.CopyFrom(families.graph())
+    for stored in merged.graph.initializer:
+        if stored.name == "w":
+            stored.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(stored) + 2 * (left @ right).T, "w"))
+    return ir.to_proto(model), done, merged
+
+
+@pytest.mark.parametrize("adapter", ["merge", "apart"])
+def test_an_adapter_is_merged_or_stays_beside_its_weight(adapter):
+    model, done, merged = _adapted(adapter)
+    feed = families.feeds()
+    for want, have in zip(families.run(merged, feed), families.run(model, feed), strict=True):
+        assert np.abs(want - have).max() <= 1e-4 * np.abs(want).max()
+    names = {tensor.name for tensor in model.graph.initializer}
+    assert ("w.lora_a" in names) == (adapter == "apart") and "w" in names
+    assert len(done.uses) == 1
+
+
+class _Measured:
+    """A probe that found these carriers, fastest first."""
+
+    def __init__(self, *carriers):
+        self.carriers = carriers
+
+    def rank(self, kind, rows, columns, m):
+        return [(carrier, 0.001 * place) for place, carrier in enumerate(self.carriers)]
+
+
+@pytest.mark.parametrize(
+    ("measured", "carrier"),
+    [
+        (("MatMulInteger", "MatMulNBits b2"), "MatMulInteger"),
+        (("folded float32", "MatMulInteger"), "folded float32"),
+        (("gathered blocks", "MatMulNBits b2"), "MatMulNBits b2"),
+        ((), "MatMulNBits b2"),
+    ],
+)
+def test_what_was_measured_on_the_device_decides(measured, carrier):
+    done = families.lowered("ternary", NEWEST, Wishes(measured=_Measured(*measured)))[1]
+    assert families.carriers(done)["w"] == carrier
+
+
+def test_known_rows_decide_where_nothing_was_measured():
+    assert families.carriers(families.lowered("ternary", NEWEST, Wishes(rows_m=128))[1])["w"] == "MatMulInteger"
+    assert (
+        families.carriers(families.lowered("dual-binary:g=32", NEWEST, Wishes(rows_m=128))[1])["w"] == "folded float32"
+    )
