@@ -45,7 +45,7 @@ def quantise(
         small, report = quantise_static(source, calibrate(source, feeds), runtime, integer_io=integer_io)
         if not report.int8:
             raise ExportError("int8 found nothing that it could quantise", "Export it without --scheme.")
-        recipe = {"scheme": scheme, "int8": dict(report.int8), "float32": dict(report.float32)}
+        recipe: dict[str, Any] = {"scheme": scheme, "int8": dict(report.int8), "float32": dict(report.float32)}
         recipe |= {"items": report.items, "stored": dict(report.ways)}
         return _checked(Quantised(small, recipe), runtime)
     if scheme not in SCHEMES:
