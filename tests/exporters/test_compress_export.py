@@ -20,6 +20,7 @@ from mobile.errors import ExportError, InputError, ModelError, UsageError
 from mobile.example import INPUT_SCALE, calibration_path, evaluation_path, model_path
 from mobile.inventory import Inventory
 from tests.support import families
+from tests.support.cli import edgewise, edgewise_json
 from tests.support.onnx_text import listing, saved
 
 
@@ -260,3 +261,22 @@ def test_loading_that_fails_is_told(tmp_path):
     (tmp_path / "no.onnx").write_bytes(b"nothing")
     with pytest.raises(ExportError, match="cannot be loaded"):
         measure_loading(tmp_path / "no.onnx")
+
+
+def test_the_command_line_compresses_and_refuses_in_one_line(tmp_path):
+    made = edgewise_json(
+        "export",
+        model_path(),
+        "-o",
+        "small.onnx",
+        "--scheme",
+        "@conv=int8,ternary",
+        "--target",
+        "ort:1.23",
+        cwd=tmp_path,
+    )
+    assert made["weights_proof"]["ok"] and made["manifest"]["target"] == "onnxruntime 1.23"
+    assert {entry["family"] for entry in made["manifest"]["quantization"]["tensors"]} == {"int8", "ternary"}
+    done = edgewise("export", model_path(), "-o", "no.onnx", "--scheme", "terniary", cwd=tmp_path)
+    assert done.returncode == 2 and "not a family" in done.stderr and "Traceback" not in done.stderr
+    assert not (tmp_path / "no.onnx").exists()
