@@ -32,6 +32,7 @@ GENERATED_NOTE = (
 
 
 def quantise(job: Job, source: Source, graph: Path, stage: Staging, location: str, built: Built) -> None:
+    """Quantises the graph with calibrated ranges into the staging folder; ``built`` takes recipe, notes and figures."""
     final = stage.folder / job.output.name
     raw = stage.folder / "work" / "quantised.onnx"
     samples, batches = calibration(job, source)
