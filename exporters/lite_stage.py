@@ -45,7 +45,7 @@ def build(job: Job, source: Source, graph: Path, stage: Staging, built: Built, g
         done, reference = _compressed(job, model, stage, built)
     job.say("converting to TFLite")
     sample = {name: list(array.shape) for name, array in given[0].items()} if given else None
-    program = export_tflite(model, job.dims, sample)
+    program = export_tflite(model, job.dims, sample, keep_weights=done is not None)
     exact = done is None or not done.model.tensors
     if job.verify and exact:
         session = LiteSession(flat.to_bytes(program), "the float TFLite model")

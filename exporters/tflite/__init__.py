@@ -21,14 +21,18 @@ __all__ = ["export_tflite"]
 
 
 def export_tflite(
-    model: ir.Model, dims: Mapping[str, int] | None = None, sample: Mapping[str, Sequence[int]] | None = None
+    model: ir.Model,
+    dims: Mapping[str, int] | None = None,
+    sample: Mapping[str, Sequence[int]] | None = None,
+    keep_weights: bool = False,
 ) -> Program:
     """The model as a float TFLite program with the same inputs and outputs, to be quantised or written.
 
     ``dims`` fixes free dimensions by name for good; the others can be resized. ``sample`` are the shapes, by input,
     that free dimensions stand at until an interpreter resizes them (a batch of 1, 64 pixels, 16 steps where not given).
+    ``keep_weights``: no factor is folded into a weight, so that compressed ones are found again by their values.
     ExportError lists every node that TFLite cannot compute. The model is not changed.
     """
     from exporters.tflite.convert import convert
 
-    return convert(model, dims, sample)
+    return convert(model, dims, sample, keep_weights)

@@ -50,6 +50,7 @@ class Context:
         self.contents = Contents(graph)
         self.opset = opset
         self.values: dict[ir.Value, Value] = {}
+        self.keep_weights = False  # whether weights must stay as they are, with no factor folded in
         self.problems: list[tuple[ir.Node, str]] = []  # what cannot be converted, of all graphs
         self.graphs: list[Graph] = []  # branches, beside the main graph
         self.branch: Callable[[Context, ir.Graph, Sequence[ir.Value]], Context] | None = None

@@ -28,19 +28,22 @@ _SHOWN = 30  # entries of a list of what cannot be converted
 
 
 def convert(
-    model: ir.Model, dims: Mapping[str, int] | None = None, sample: Mapping[str, Sequence[int]] | None = None
+    model: ir.Model,
+    dims: Mapping[str, int] | None = None,
+    sample: Mapping[str, Sequence[int]] | None = None,
+    keep_weights: bool = False,
 ) -> Program:
     """The model as a TFLite program with the same inputs and outputs, in ONNX's order of dimensions.
 
     ``dims`` fixes free dimensions by name for good. ``sample`` are the shapes that the file's free dimensions stand at
     until an interpreter resizes them (a batch of 1, 64 pixels, 16 steps where not given). ExportError lists every node
-    that TFLite cannot compute; the model itself is not changed.
+    that TFLite cannot compute; the model itself is not changed. ``keep_weights``: no factor is folded into a weight.
     """
     assert ops  # the conversions register themselves on import
     source = prepare(model, dims or {})
     fuse(source)
     context = Context(source.graph, source.opset_imports.get("", 0))
-    context.branch = _branch
+    context.branch, context.keep_weights = _branch, keep_weights
     _inputs(context, source.graph, sample or {})
     _nodes(context, source.graph)
     if context.problems:
@@ -50,7 +53,7 @@ def convert(
     program.input_names = [value.name or "" for value in source.graph.inputs]
     program.output_names = [value.name or "" for value in source.graph.outputs]
     for graph in program.graphs:
-        clean(graph)
+        clean(graph, keep_weights)
     return program
 
 
@@ -76,6 +79,7 @@ def _branch(outer: Context, graph: ir.Graph, captured: Sequence[ir.Value]) -> Co
     """The conversion of an If's branch, whose inputs are the outer graph's values that it reads."""
     context = Context(graph, outer.opset)
     context.graphs, context.problems, context.branch = outer.graphs, outer.problems, outer.branch
+    context.keep_weights = outer.keep_weights
     for value in captured:
         held = outer.values[value]
         kind = outer.build.dtype_of(held.tensor)

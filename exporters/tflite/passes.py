@@ -17,12 +17,12 @@ _TAKES_ACTIVATION = {
 _CHANNEL_AXIS = {"CONV_2D": 0, "DEPTHWISE_CONV_2D": 3, "FULLY_CONNECTED": 0}
 
 
-def clean(graph: Graph) -> None:
+def clean(graph: Graph, keep_weights: bool = False) -> None:
     """Runs every pass; the graph computes the same, up to the rounding of folded factors."""
     remove_dead(graph)
     fold_moves(graph)
     remove_dead(graph)
-    fold_factors(graph)
+    fold_factors(graph, keep_weights)
     fuse_activations(graph)
     remove_dead(graph)
     drop_unused_tensors(graph)
@@ -88,14 +88,17 @@ def _constant(graph: Graph, data: NDArray[np.generic]) -> int:
     return len(graph.tensors) - 1
 
 
-def fold_factors(graph: Graph) -> None:
-    """A constant factor or summand per channel goes into the weights and the bias of the operator before it."""
+def fold_factors(graph: Graph, keep_weights: bool) -> None:
+    """A constant factor or summand per channel goes into the weights and the bias of the operator before it.
+
+    ``keep_weights``: summands alone.
+    """
     makers, uses = _makers(graph), _uses(graph)
     renamed: dict[int, int] = {}
     kept = []
     for step in graph.operators:
         step.inputs = [renamed.get(tensor, tensor) for tensor in step.inputs]
-        target = _foldable(graph, step, makers, uses)
+        target = None if keep_weights and step.op == "MUL" else _foldable(graph, step, makers, uses)
         if target is None:
             kept.append(step)
             continue
@@ -129,8 +132,8 @@ def _foldable(
             continue
         if data.size > 1 and data.shape[-1] != data.size:
             continue
-        if step.op == "MUL" and data.size == 1 and before.op == "FULLY_CONNECTED" and uses[before.inputs[1]] > 1:
-            continue  # a shared table stays shared
+        if step.op == "MUL" and uses[before.inputs[1]] > 1:
+            continue  # shared weights stay shared
         channels = weights.shape[_CHANNEL_AXIS[before.op]]
         return before, np.broadcast_to(data.reshape(-1).astype(np.float64), (channels,))
     return None

@@ -104,6 +104,8 @@ def gemm(context: Context, node: ir.Node) -> Value:
         if alpha != 1:
             made = binary(build, "MUL", made, scalar(alpha, "float32"))
     else:
+        if alpha != 1 and context.keep_weights:
+            left, alpha = binary(build, "MUL", left, scalar(alpha, "float32")), 1.0
         weights = right.data.T if alpha == 1 else (right.data.T * np.float32(alpha))
         bias = _bias(extra, len(weights), beta)
         made = fully_connected(build, left, weights, bias)

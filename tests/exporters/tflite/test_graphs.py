@@ -262,5 +262,26 @@ def test_a_graph_that_is_quantised_already_is_refused_with_the_way_to_go():
             y = DequantizeLinear(q, s, z)
         }"""
     )
-    with pytest.raises(ExportError, match="DequantizeLinear, QuantizeLinear: .*give the float model"):
+    with pytest.raises(ExportError, match=r"DequantizeLinear, QuantizeLinear: .*give the float model"):
         export_tflite(ir.from_proto(model))
+
+
+def test_weights_are_kept_as_they_are_when_asked():
+    model = _model(
+        """net (float[1, 3, 4, 4] x) => (float[1, 2, 4, 4] y, float[1, 5] g)
+        <float[2] a = {2, 3}, float[2] b = {1, 1}, float[2] m = {0, 1}, float[2] v = {1, 4}> {
+            c = Conv(x, w)
+            y = BatchNormalization(c, a, b, m, v)
+            f = Flatten(x)
+            g = Gemm<alpha = 0.5>(f, t)
+        }"""
+    )
+    tables = {"w": weights(2, 3, 1, 1), "t": weights(48, 5)}
+    model.graph.initializer.extend(numpy_helper.from_array(array, name) for name, array in tables.items())
+    x = np.random.default_rng(0).standard_normal((1, 3, 4, 4)).astype(np.float32)
+    for keep in (False, True):
+        program = export_tflite(ir.from_proto(model), keep_weights=keep)
+        held = [tensor.data for tensor in program.main.tensors if tensor.data is not None]
+        for table in (tables["w"].transpose(0, 2, 3, 1), tables["t"].T):
+            assert any(np.array_equal(data, table) for data in held) == keep
+        _check(model, LiteSession(to_bytes(program), "kept"), {"x": x})
