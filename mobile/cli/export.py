@@ -117,7 +117,10 @@ def _target(ctx: click.Context, text: str | None, form: str) -> tuple[str | None
     release = target_text(text, form, inventory)
     if text == release or form != "onnx":
         return release, None
-    return release, find_probe(text, release)
+    probe = find_probe(text, release)
+    if probe is None:
+        click.echo(f"carriers are not ranked for {text}: `edgewise probe {text}` measures them there", err=True)
+    return release, probe
 
 
 def _search(ctx: click.Context, source: str, asked: dict[str, Any], options: dict[str, Any], say: Any) -> Any:

@@ -3,7 +3,7 @@
 import pytest
 
 from exporters.auto import Budget, parse_budget
-from exporters.auto.search import Trial, _with_pareto
+from exporters.auto.trials import Trial, _with_pareto
 from mobile.errors import UsageError
 from mobile.results.accuracy import paired_accuracy_difference
 

@@ -54,7 +54,7 @@ def test_a_budget_without_the_search_is_a_mistake(tmp_path, capsys):
 
 
 def test_the_command_exports_the_chosen_one(tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr("exporters.auto.search.DEFAULT_SCHEMES", ("binary", "codebook"))
+    monkeypatch.setattr("exporters.auto.trials.DEFAULT_SCHEMES", ("binary", "codebook"))
     output = tmp_path / "auto.onnx"
     wanted = ["--scheme", "auto", "--budget", "size<=400kB,drop<=3%", "--json"]
     assert run(["export", str(EXAMPLE / "fashion_mnist.onnx"), "-o", str(output), *wanted, *DATA]) == 0

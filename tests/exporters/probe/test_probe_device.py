@@ -1,10 +1,15 @@
 """Models for every carrier of a target, and a probe of this machine through the command."""
 
+from pathlib import Path
+
 import onnx
 
-from exporters.probe import find_probe
+from exporters.device_target import target_text
+from exporters.probe import Measured, Probe, find_probe
 from exporters.probe.models import candidates
 from exporters.targets import parse_target
+from mobile.cli.main import run
+from mobile.inventory import load_inventory
 from tests.support.cli import edgewise_json
 
 
@@ -37,3 +42,19 @@ def test_this_machine_is_probed_and_the_exporter_reads_it(tmp_path, monkeypatch)
     found = find_probe("local", document["runtime"])
     assert found is not None
     assert found.rank("int4", 64, 128, 2)
+
+
+def test_an_export_for_a_device_says_whether_its_carriers_are_ranked(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("EDGEWISE_CACHE", str(tmp_path))
+    source = str(Path(__file__).parents[3] / "mobile/example/fashion_mnist.onnx")
+    arguments = ["export", source, "-o", str(tmp_path / "o.onnx"), "--scheme", "int4", "--target", "local"]
+    assert run(arguments) == 0
+    assert "`edgewise probe local` measures them there" in capsys.readouterr().err
+    release = target_text("local", "onnx", load_inventory(None))
+    times = (Measured("int4", "folded float32", 512, 784, 1, 1e-3), Measured("int4", "MatMulNBits", 512, 784, 1, 2e-3))
+    Probe("local", release, "2026-01-01T00:00:00Z", "real", times, {}).save()
+    assert run(arguments) == 0
+    said = capsys.readouterr()
+    assert "measures them there" not in said.err
+    assert f"carriers are ranked by what was measured on local ({release})" in said.out
+    assert "MatMulNBits" not in said.out
