@@ -126,6 +126,7 @@ def _request(ctx: click.Context, asked: dict[str, Any]) -> Request:
     from offload.model.coding import DEFAULT
     from offload.planning import Request
 
+    wanted = aim(asked)
     device = read_profile(Path(asked["device"]))
     return Request(
         model=Path(asked["file"]),
@@ -143,7 +144,7 @@ def _request(ctx: click.Context, asked: dict[str, Any]) -> Request:
         request_s=asked["request_s"] or 0.0,
         with_split=asked["with_split"],
         seed=asked["seed"],
-        aim=aim(asked),
+        aim=wanted,
     )
 
 
