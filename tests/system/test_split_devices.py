@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import subprocess
 import sys
 import time
 from pathlib import Path
@@ -17,20 +16,13 @@ import numpy as np
 import pytest
 
 from mobile import example
-from tests.support.cli import START, environment
 from tests.support.provision import cache_at, lab_cache, prefill
-from tests.support.split_lab import EdgeServer, edge_url
+from tests.support.split_desk import Desk
+from tests.support.split_lab import EdgeServer
 
 pytestmark = [pytest.mark.lab, pytest.mark.timeout(300, func_only=True)]
 pytest_plugins = ["tests.lab.fixtures"]
 SLOW_DOWN = 300
-INVENTORY = """\
-defaults: {{user: edge, key_file: {key}, known_hosts: {known_hosts}}}
-devices:
-  board86: {{host: {address}, slow_down: {slow_down}, workdir: ~/.edgewise-split}}
-servers:
-  edge: {{url: "{url}"}}
-"""
 PROFILE = ("--cuts", "1", "--duration", "0.1", "--min-count", "5")
 FRAMES = ("--duration", "1", "--min-count", "10", "--threads", "1")
 SAME_TASK = ("--inputs", "some.npz", "--scale", "image=1/255")
@@ -49,54 +41,20 @@ for name in sys.argv[1:]:
 """
 
 
-class Desk:
-    """A developer's folder and home in the lab's network, and the commands as a user would type them there."""
-
-    def __init__(self, lab, folder: Path) -> None:
-        self.lab, self.folder = lab, folder
-        self.env = environment(HOME=str(folder), EDGEWISE_CACHE=str(lab_cache()))
-        (folder / "devices.yaml").write_text(
-            INVENTORY.format(
-                key=lab.ssh_key_path,
-                known_hosts=lab.known_hosts_path,
-                address=lab.devices["board86"].address,
-                slow_down=SLOW_DOWN,
-                url=edge_url(lab),
-            )
-        )
-        shutil.copy(example.model_path(), folder / "model.onnx")
-        with np.load(example.evaluation_path()) as arrays:
-            np.savez(folder / "some.npz", image=arrays["image"][:20], label=arrays["label"][:20])
-
-    def start(self, *arguments) -> subprocess.Popen[str]:
-        """The started command."""
-        argv, _ = self.lab.program("ctl", [*START, *map(str, arguments)])
-        streams = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-        return subprocess.Popen(argv, cwd=self.folder, env=self.env, text=True, **streams)
-
-    def ended(self, process: subprocess.Popen[str], limit_s: float = 120) -> str:
-        """What a started command printed; it must succeed."""
-        try:
-            out, err = process.communicate(timeout=limit_s)
-        finally:
-            process.kill()
-        assert process.returncode == 0, f"{process.args}\n{out[-2000:]}\n{err[-2000:]}"
-        return out
-
-    def edgewise(self, *arguments) -> str:
-        """What the command printed; it must succeed."""
-        return self.ended(self.start(*arguments))
-
-    def json(self, *arguments):
-        """The JSON document of a command."""
-        return json.loads(self.edgewise(*arguments, "--json"))
+def a_desk(lab, folder: Path) -> Desk:
+    """A desk with the example model and twenty labelled images."""
+    made = Desk(lab, folder, SLOW_DOWN)
+    shutil.copy(example.model_path(), folder / "model.onnx")
+    with np.load(example.evaluation_path()) as arrays:
+        np.savez(folder / "some.npz", image=arrays["image"][:20], label=arrays["label"][:20])
+    return made
 
 
 @pytest.fixture(scope="module")
 def desk(lab, tmp_path_factory):
     with cache_at(lab_cache()):  # the lab has no internet
         prefill("x86_64")
-    return Desk(lab, tmp_path_factory.mktemp("split"))
+    return a_desk(lab, tmp_path_factory.mktemp("split"))
 
 
 @pytest.fixture(scope="module")
