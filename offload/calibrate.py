@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from device_agents.split.decide import Policy
 from device_agents.split.package import Package
 from device_agents.split.table import DEVICE, Conditions, Level, Placement, Table
-from mobile.errors import ModelError, UsageError
+from mobile.errors import EdgewiseError, UsageError
 from offload.package.write import rewrite_costs
 from offload.plan.costs import MEASURED
 from offload.running import in_turn
@@ -80,12 +80,12 @@ def tour_of(package: Package) -> tuple[str, ...]:
 
 
 def calibrated(package: Package, run: Run) -> list[Calibrated]:
-    """What a run by ``options_for`` says of each placement. ModelError when frames of it went another way."""
+    """What a run by ``options_for`` says of each placement. EdgewiseError when frames of it went another way."""
     table = package.table
     assert table is not None  # tour_of has seen it
     told = ((run.done or {}).get("summary") or {}).get("split") or {}
     if told.get("fallbacks") or told.get("refused"):
-        raise ModelError(
+        raise EdgewiseError(
             f"frames did not run as they were placed: fallbacks {told.get('fallbacks')}, refused {told.get('refused')}",
             "Is the server up, with this package? `edgewise serve` takes its folder.",
         )

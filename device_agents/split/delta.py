@@ -73,6 +73,8 @@ class Streams:
             with self._lock:
                 frames = self._known.get(mark.stream)
                 known = frames.get(mark.reference) if frames is not None else None
+                if frames is not None and known is not None:
+                    frames.move_to_end(mark.reference)  # in use: it stays however many answers are lost
             if known is None or known.dims != dims or known.within != within:
                 raise Resync("the frame refers to one that is not known here")
             codes = np.bitwise_and(np.add(codes, known.codes), np.uint8(top))

@@ -12,7 +12,7 @@ import pytest
 from device_agents.split.package import Package, PackageError, read
 from device_agents.split.table import Conditions
 from mobile.benchmark import BenchOptions
-from mobile.errors import ModelError, UsageError
+from mobile.errors import EdgewiseError, UsageError
 from mobile.inventory import load_inventory
 from offload.calibrate import apply, calibrated, options_for
 from offload.package.write import write
@@ -109,7 +109,7 @@ def test_the_look_up_is_of_the_measured_rows(made: Package) -> None:
 
 
 def test_frames_that_went_another_way_calibrate_nothing(made: Package) -> None:
-    with pytest.raises(ModelError, match="frames did not run as they were placed"):
+    with pytest.raises(EdgewiseError, match="frames did not run as they were placed"):
         calibrated(made, measured({"fallbacks": {"unreachable": 3}}))
 
 

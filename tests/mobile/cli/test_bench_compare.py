@@ -44,7 +44,8 @@ def test_the_answer_stands_beside_the_runs_and_can_be_asked_for_again(compared):
     assert found["device"] == "local"
     (one,) = found["comparisons"]
     assert one["interleaved"]
-    assert one["runs"] == [4, 4]
+    good = Counter(run["environment"]["comparison"]["variant"] for run in document["runs"] if run["verdict"] == "valid")
+    assert sorted(one["runs"]) == sorted(good.values())  # a run that a busy machine disturbed does not enter
     again = edgewise_json(
         "--store", "runs.sqlite3", "compare", "label=turns,threads=1", "label=turns,threads=2", cwd=folder
     )

@@ -61,11 +61,11 @@ def test_a_run_goes_on_by_itself_and_every_frame_of_it_is_told(tmp_path: Path) -
         inventory(tmp_path, running.url)
         started = edgewise_json("split", "run", "net.split", "--server", "edge", "--detach", *SHORT, cwd=tmp_path)
         (left,) = started["left"]
-        attached = edgewise_json("attach", left["run"], cwd=tmp_path)
+        attached = edgewise_json("attach", left["id"], cwd=tmp_path)
     (run,) = attached["runs"]
-    assert run["id"] == left["run"]
+    assert run["id"] == left["id"]
     assert sum(run["split"]["placements"].values()) >= run["invocations"]
-    (told,) = edgewise_json("report", left["run"], "--frames", cwd=tmp_path)["runs"]
+    (told,) = edgewise_json("report", left["id"], "--frames", cwd=tmp_path)["runs"]
     assert len(told["frames"]) == run["invocations"]
     for frame in told["frames"]:
         assert frame["placement"] in made.placements
@@ -74,10 +74,10 @@ def test_a_run_goes_on_by_itself_and_every_frame_of_it_is_told(tmp_path: Path) -
         assert frame["measured_s"] > 0
         assert frame["uplink_bps"] > 0
     (tmp_path / "there.yaml").write_text("policy: fixed\nplacement: p2\n")
-    again = edgewise_json("policy", "replay", "net.split", left["run"], "--policy", "there.yaml", cwd=tmp_path)
+    again = edgewise_json("policy", "replay", "net.split", left["id"], "--policy", "there.yaml", cwd=tmp_path)
     assert [row["then"] for row in again["frames"]] == [frame["placement"] for frame in told["frames"]]
     assert {row["now"] for row in again["frames"]} == {"p2"}
-    text = edgewise("report", left["run"], "--frames", "--format", "csv", cwd=tmp_path).stdout
+    text = edgewise("report", left["id"], "--frames", "--format", "csv", cwd=tmp_path).stdout
     assert text.splitlines()[0].startswith("run,t_s,measured_s,placement,why")
     assert len(text.splitlines()) == 1 + run["invocations"]
 
