@@ -129,6 +129,7 @@ def _served(
         deadline_s,
         parameters,
         request_id=os.urandom(12).hex(),
+        codecs={name: codec for name in part.outputs for codec in [placement.codec(name, up=False)] if codec != "raw"},
     )
     told = answer.parameters.get("edgewise_package")
     if told is not None and told != package.id:

@@ -127,9 +127,13 @@ class Wire:
         deadline_s: float,
         parameters: Optional[Dict[str, Any]] = None,
         request_id: str = "",
+        codecs: Optional[Dict[str, str]] = None,
     ) -> Answer:
-        """The server's answer to one request, within ``deadline_s``. WireError with a kind when there is none."""
-        head = _header(tensors, wanted, parameters, request_id)
+        """The server's answer to one request, within ``deadline_s``. WireError with a kind when there is none.
+
+        ``codecs``: those in which outputs are asked for; the others come as they are.
+        """
+        head = _header(tensors, wanted, parameters, request_id, codecs or {})
         path = "/v2/models/{}/infer".format(quote(model, safe=""))
         headers = {HEADER_LENGTH: str(len(head)), "Content-Type": "application/octet-stream"}
         began = time.monotonic_ns()
@@ -306,7 +310,11 @@ def _checked(url: str) -> Any:
 
 
 def _header(
-    tensors: Sequence[WireTensor], wanted: Sequence[str], parameters: Optional[Dict[str, Any]], request_id: str
+    tensors: Sequence[WireTensor],
+    wanted: Sequence[str],
+    parameters: Optional[Dict[str, Any]],
+    request_id: str,
+    codecs: Dict[str, str],
 ) -> bytes:
     inputs = []
     for tensor in tensors:
@@ -316,7 +324,10 @@ def _header(
         inputs.append(
             {"name": tensor.name, "datatype": tensor.datatype, "shape": list(tensor.shape), "parameters": about}
         )
-    outputs = [{"name": name, "parameters": {"binary_data": True}} for name in wanted]
+    outputs: List[Dict[str, Any]] = [{"name": name, "parameters": {"binary_data": True}} for name in wanted]
+    for output in outputs:
+        if output["name"] in codecs:
+            output["parameters"][CODEC_PARAMETER] = codecs[output["name"]]
     document: Dict[str, Any] = {"inputs": inputs, "outputs": outputs}
     if request_id:
         document["id"] = request_id

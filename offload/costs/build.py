@@ -114,12 +114,16 @@ class _Values:
         producer = graph.producer.get(name, DEVICE)
         up = self._ways(seen, self._device, self._server) if seen is not None else ()
         back = seen if producer != DEVICE else None  # an input of the model is on the device already
-        down = self._ways(back, self._server, self._device) if back is not None else ()
+        down = self._ways(back, self._server, self._device, back=True) if back is not None else ()
         return ValueCosts(name, producer, graph.consumers(name), up, down, name in self._wanted)
 
-    def _ways(self, seen: Observed, encoder: Coders, decoder: Coders) -> tuple[CodedAs, ...]:
+    def _ways(self, seen: Observed, encoder: Coders, decoder: Coders, back: bool = False) -> tuple[CodedAs, ...]:
+        """``back``: on its way to the device, where an output of the model loses nothing, and nothing is a stream."""
         ways = []
         for codec in self._codecs:
+            parts = parse(codec)
+            if back and (parts.delta or parts.quality or (seen.name in self._wanted and parts.base != "raw")):
+                continue
             size = self._size(seen, codec)
             if size is None:
                 continue
