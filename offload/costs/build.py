@@ -118,12 +118,9 @@ class _Values:
         return ValueCosts(name, producer, graph.consumers(name), up, down, name in self._wanted)
 
     def _ways(self, seen: Observed, encoder: Coders, decoder: Coders, back: bool = False) -> tuple[CodedAs, ...]:
-        """``back``: on its way to the device, where an output of the model loses nothing, and nothing is a stream."""
+        """``back``: on its way to the device."""
         ways = []
-        for codec in self._codecs:
-            parts = parse(codec)
-            if back and (parts.delta or parts.quality or (seen.name in self._wanted and parts.base != "raw")):
-                continue
+        for codec in self._answers(seen) if back else self._codecs:
             size = self._size(seen, codec)
             if size is None:
                 continue
@@ -132,6 +129,13 @@ class _Values:
             self.times_how.update((encode_how, decode_how))
             ways.append(CodedAs(codec, encode_s, decode_s, 8.0 * (size + TENSOR_HEADER_BYTES)))
         return tuple(ways)
+
+    def _answers(self, seen: Observed) -> list[str]:
+        """The codecs of a value that comes back: no pictures, no streams; an output of the model loses nothing."""
+        whole = [codec for codec in self._codecs if not (parse(codec).delta or parse(codec).quality)]
+        if seen.name in self._wanted:
+            return [codec for codec in whole if parse(codec).base == "raw"] or ["raw"]
+        return whole
 
     def _size(self, seen: Observed, codec: str) -> float | None:
         """Bytes of a value in a codec; None when the codec is not for it."""

@@ -45,12 +45,22 @@ def test_heads_are_the_devices_and_tails_the_servers(subject: Subject) -> None:
     assert [value.name for value in costs.values if value.needed_on_device] == ["logits"]
 
 
+def test_the_models_outputs_come_back_as_they_are_and_other_values_in_any_codec(subject: Subject) -> None:
+    profile = profile_of(subject, "pi", 1.0, 1.0)
+    for codecs, lossless in ((("raw", "q8", "raw+zlib"), ["raw", "raw+zlib"]), (("q8", "delta:q8"), ["raw"])):
+        costs = costs_from_profiles(subject.graph, subject.observed, profile, profile, codecs=codecs)
+        ways = {value.name: [way.codec for way in value.down] for value in costs.values if value.producer >= 0}
+        assert ways.pop("logits") == lossless
+        assert all(names == [codec for codec in codecs if ":" not in codec] for names in ways.values())
+
+
 def test_coding_is_measured_by_value_predicted_by_size_or_assumed(subject: Subject) -> None:
     device, server = profile_of(subject, "pi", 1.0, 1.0), profile_of(subject, "edge", 1.0, 1.0)
     inner = subject.graph.pieces[0].outputs[0]
     size = subject.observed[inner].size_bytes
-    own = Coders("pi", (CodecTime(inner, "q8", size, 0.2, 0.9, 11.0),))
-    theirs = Coders("edge", (CodecTime(inner, "q8", size, 0.9, 0.1, 11.0),))
+    raw = CodecTime(inner, "raw", size, 0.0, 0.0, float(size))  # the outputs come back so
+    own = Coders("pi", (CodecTime(inner, "q8", size, 0.2, 0.9, 11.0), raw))
+    theirs = Coders("edge", (CodecTime(inner, "q8", size, 0.9, 0.1, 11.0), raw))
     times = CodecTimes(own, theirs, {inner: [Coding("q8", 100.0, 0.01, 4)]})
     costs = costs_from_profiles(subject.graph, subject.observed, device, server, times, ("q8",))
     by_name = {value.name: value for value in costs.values}
