@@ -154,7 +154,10 @@ class Pilot:
     def probe_due(self, decision: Decision, now_s: float) -> bool:
         """Whether to ask the link beside the frames, with ``probe_bytes`` one after the other: while frames stay here
         nothing else would tell that it is better, or that the server is back. Probes become rarer while that lasts.
+        A tour asks for nothing: the next frame's request would wait behind the probe, and that is what is measured.
         """
+        if self._policy.policy == TOUR:
+            return False
         at_home = decision.placement is None or decision.placement.label == DEVICE
         if self._late is None and not (at_home and now_s - self._heard_s >= self._pause_s):
             return False

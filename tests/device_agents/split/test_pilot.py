@@ -76,6 +76,11 @@ def test_the_link_is_asked_only_while_frames_stay_here_and_ever_more_seldom() ->
     assert made.probe_bytes == (256, 16384)
 
 
+def test_a_tour_is_not_disturbed_by_probes() -> None:
+    made = pilot(Policy("tour", tour=("p0", "p1")))
+    assert not any(made.probe_due(decided(made, now_s), now_s) for now_s in (0.0, 1.0, 2.0, 60.0, 120.0))
+
+
 def test_a_probe_is_no_larger_than_what_a_frame_sends() -> None:
     small = Table([LOCAL, HALF._replace(up_bits=8e4)], [Level(1.0, (1e-10, 1e-3), ("p1",))])
     assert pilot(table=small).probe_bytes == (256, 10_000)
