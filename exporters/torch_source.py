@@ -13,21 +13,16 @@ any program; the same holds for a .pt2, which may hold pickled objects.
 
 from __future__ import annotations
 
-import contextlib
-import hashlib
-import importlib.util
 import re
-import sys
-import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from exporters.generate import make_feeds
-from exporters.runtime import one_line, quiet
 from exporters.sources import Source
 from exporters.targets import Target
+from exporters.user_code import foreign, given_by
 from mobile.errors import ExportError, ModelError, UsageError
 from mobile.formats import TensorInfo, file_sha256, index
 
@@ -47,15 +42,8 @@ def open_program(
     error.
     """
     torch = _torch()
-    if not path.is_file():
-        raise ModelError(f"{path}: there is no such file", "Check the path.")
     name = f"{path}:{factory}"
-    with _program(path) as program:
-        make = getattr(program, factory, None)
-        if not callable(make):
-            raise UsageError(f"{path} has no function {factory!r}", _known(program))
-        with _foreign(f"{name}()"):
-            module = make()
+    with given_by(path, factory) as (program, module):
         if not isinstance(module, torch.nn.Module):
             raise ExportError(f"{name}() returned {type(module).__name__}, a torch.nn.Module was expected")
         module.eval()
@@ -84,7 +72,7 @@ def load_exported(path: Path) -> Any:
     torch = _torch()
     if not path.is_file():
         raise ModelError(f"{path}: there is no such file", "Check the path.")
-    with _foreign(f"{path}: torch.export.load"):
+    with foreign(f"{path}: torch.export.load"):
         return torch.export.load(str(path))
 
 
@@ -99,64 +87,6 @@ def _torch() -> Any:
     return torch
 
 
-@contextlib.contextmanager
-def _foreign(what: str) -> Iterator[None]:
-    """Runs the user's code: whatever it raises becomes one line, prints go to stderr, warnings stay unheard."""
-    try:
-        with contextlib.redirect_stdout(sys.stderr), warnings.catch_warnings(), quiet("torch.onnx"):
-            warnings.simplefilter("ignore")
-            yield
-    except (Exception, SystemExit) as error:  # foreign code may raise anything; only an interrupt is ours
-        if isinstance(error, ExportError):
-            raise
-        raise ExportError(f"{what} failed: {type(error).__name__}: {one_line(error)}{_where(error)}") from error
-
-
-def _where(error: BaseException) -> str:
-    """The last line of the user's program in the traceback, as " (file.py:12)"."""
-    place, trace = "", error.__traceback__
-    while trace is not None:
-        if trace.tb_frame.f_globals.get("__name__", "").startswith(_MODULE_PREFIX):
-            place = f" ({Path(trace.tb_frame.f_code.co_filename).name}:{trace.tb_lineno})"
-        trace = trace.tb_next
-    return place
-
-
-_MODULE_PREFIX = "_edgewise_program_"
-
-
-@contextlib.contextmanager
-def _program(path: Path) -> Iterator[ModuleType]:
-    """The file as a module of a unique name, importable files beside it included; both are forgotten afterwards."""
-    name = _MODULE_PREFIX + hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:16]
-    spec = importlib.util.spec_from_file_location(name, path)
-    if spec is None or spec.loader is None:
-        raise ModelError(f"{path}: cannot be imported as Python", "Name a .py file.")
-    module = importlib.util.module_from_spec(spec)
-    folder, bytecode = str(path.resolve().parent), sys.dont_write_bytecode
-    sys.modules[name] = module
-    sys.path.insert(0, folder)
-    sys.dont_write_bytecode = True  # leave no __pycache__ beside the user's file
-    try:
-        with _foreign(f"importing {path}"):
-            spec.loader.exec_module(module)
-        yield module
-    finally:
-        sys.dont_write_bytecode = bytecode
-        sys.modules.pop(name, None)
-        with contextlib.suppress(ValueError):
-            sys.path.remove(folder)
-
-
-def _known(program: ModuleType) -> str:
-    own = [
-        name
-        for name, value in vars(program).items()
-        if callable(value) and getattr(value, "__module__", "") == program.__name__ and not name.startswith("_")
-    ]
-    return f"It has {', '.join(own)}." if own else "It defines no function."
-
-
 def _example_inputs(
     program: ModuleType, factory: str, name: str, example: Sequence[str], seed: int
 ) -> tuple[tuple[Any, ...], dict[str, Any]]:
@@ -169,7 +99,7 @@ def _example_inputs(
             f"{name}: no example inputs",
             "Define example_inputs() in the file, or give --input name:1x3x224x224:float32.",
         )
-    with _foreign(f"{name}: example_inputs()"):
+    with foreign(f"{name}: example_inputs()"):
         made = make() if callable(make) else make
     if isinstance(made, Mapping):
         return (), dict(made)
@@ -203,9 +133,9 @@ def _converted(
     model = folder / "torch.onnx"
     opset = DEFAULT_OPSET if target is None else max(DEFAULT_OPSET, min(target.opset, NEWEST_OPSET))
     call = module.module() if isinstance(module, torch.export.ExportedProgram) else module
-    with _foreign(f"{name}: the model itself"), torch.inference_mode():
+    with foreign(f"{name}: the model itself"), torch.inference_mode():
         names = _output_names(call(*args, **kwargs))
-    with _foreign(f"{name}: conversion to ONNX"):
+    with foreign(f"{name}: conversion to ONNX"):
         program = torch.onnx.export(
             module, args, kwargs=kwargs or None, dynamo=True, opset_version=opset, verbose=False,
             dynamic_shapes=_dims(shapes), output_names=names,
@@ -308,7 +238,7 @@ def _runner(name: str, call: Any, args: tuple[Any, ...], kwargs: dict[str, Any],
         for place, key in zip(places, names, strict=True):
             filled[place] = torch.from_numpy(feed[key].copy())
         positional, named = _pytree.tree_unflatten(filled, structure)
-        with _foreign(f"{name}: the model itself"), torch.inference_mode():
+        with foreign(f"{name}: the model itself"), torch.inference_mode():
             result = call(*positional, **named)
         return [tensor.detach().cpu().numpy() for tensor in _leaves(result)]
 

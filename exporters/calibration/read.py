@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from exporters.calibration.timesteps import Timesteps, over_timesteps
 from exporters.data import Samples, read_samples, samples_of
-from mobile.errors import InputError, ModelError, UsageError
+from exporters.user_code import foreign, given_by
+from mobile.errors import InputError
 from mobile.formats import TensorInfo
 
 if TYPE_CHECKING:
@@ -54,23 +55,14 @@ def _of_function(
     path: Path, function: str, inputs: Sequence[TensorInfo], scale: Mapping[str, float], dims: Mapping[str, int]
 ) -> Samples:
     """The samples that the file's function gives: an iterable of {input: array}, each an item or a batch."""
-    from exporters.torch_source import _foreign, _known, _program
-
     name = f"{path}:{function}"
-    if not path.is_file():
-        raise ModelError(f"{path}: there is no such file", "Check the path.")
-    with _program(path) as program:
-        make = getattr(program, function, None)
-        if not callable(make):
-            raise UsageError(f"{path} has no function {function!r}", _known(program))
-        with _foreign(f"{name}()"):
-            given = make()
+    with given_by(path, function) as (_, given):
         if not isinstance(given, Iterable) or isinstance(given, (str, bytes, Mapping)):
             raise InputError(f"{name}() gave {type(given).__name__}, an iterable of {{input: array}} was expected")
-        return samples_of(name, _feeds(name, given, _foreign), inputs, scale, dims)
+        return samples_of(name, _feeds(name, given), inputs, scale, dims)
 
 
-def _feeds(name: str, given: Iterable[Any], foreign: Any) -> Iterator[dict[str, NDArray[Any]]]:
+def _feeds(name: str, given: Iterable[Any]) -> Iterator[dict[str, NDArray[Any]]]:
     """What the function yields, as arrays; torch tensors become arrays too."""
     import numpy as np
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,7 +9,7 @@ import click
 
 from mobile.cli.output import json_option, open_inventory, open_store, plain_table, print_json
 from mobile.cli.parsing import scales
-from mobile.cli.split_run import open_package
+from mobile.cli.split_run import only_run, open_package
 
 if TYPE_CHECKING:
     from device_agents.split.package import Package
@@ -51,9 +50,7 @@ def calibrate(ctx: click.Context, /, folder: str, as_json: bool, **asked: Any) -
 
 def _measured(ctx: click.Context, package: Package, asked: dict[str, Any]) -> Run | None:
     """The run that calibrates; None when it failed, which is said."""
-    from mobile.benchmark import BenchOptions, Failure, Request
-    from mobile.cli.progress import BenchProgress
-    from mobile.results.run import Run
+    from mobile.benchmark import BenchOptions, Request
     from offload.calibrate import options_for
     from offload.plan.costs import Link
 
@@ -66,16 +63,7 @@ def _measured(ctx: click.Context, package: Package, asked: dict[str, Any]) -> Ru
     server = inventory.server(asked["server"])
     options = options_for(package, options, server, Link(20e6, 20e6, 0.02), asked["laps"])
     request = Request.of([package.path], [asked["device"]], options, inventory=inventory, store=open_store(ctx))
-    with BenchProgress() as progress, closing(request.outcomes(progress.update)) as told:
-        results = [result for _, result in told]
-    for result in results:
-        if isinstance(result, Run):
-            return result
-        if isinstance(result, Failure):
-            click.echo(f"failed: {result.message}", err=True)
-            if result.hint:
-                click.echo(f"  next: {result.hint}", err=True)
-    return None
+    return only_run(request, "calibration")
 
 
 def _document(package: Package, found: list[Calibrated], run: Run) -> dict[str, Any]:

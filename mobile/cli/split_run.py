@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from device_agents.split.package import Package
     from mobile.benchmark import BenchOptions, Request
     from mobile.inventory import Server
+    from mobile.results.run import Run
     from offload.plan.costs import Link
     from offload.running import Outcome, Variant
 
@@ -122,20 +123,27 @@ def _link(ctx: click.Context, asked: dict[str, Any]) -> Link:
 
 def _measure(ctx: click.Context, asked: dict[str, Any], variant: Variant, link: Link) -> Outcome | None:
     """The variant's outcome; None when it failed, which is said."""
-    from mobile.benchmark import Failure
-    from mobile.cli.progress import BenchProgress
-    from mobile.results.run import Run
     from offload.running import outcome
 
     request = _request(ctx, asked, _bench_options(ctx, asked, variant, link), detach=False)
+    run = only_run(request, variant.name)
+    return None if run is None else outcome(variant.name, run, asked["deadline"])
+
+
+def only_run(request: Request, what: str) -> Run | None:
+    """The run of a request for one; None when it failed, which is said of ``what``."""
+    from mobile.benchmark import Failure
+    from mobile.cli.progress import BenchProgress
+    from mobile.results.run import Run
+
     with BenchProgress() as progress, closing(request.outcomes(progress.update)) as told:
         found = [result for _, result in told]
     for result in found:
         if isinstance(result, Run):
-            return outcome(variant.name, result, asked["deadline"])
+            return result
     failure = next((result for result in found if isinstance(result, Failure)), None)
     if failure is not None:
-        _failed(variant.name, failure.message, failure.hint)
+        _failed(what, failure.message, failure.hint)
     return None
 
 
