@@ -18,6 +18,7 @@ HINTS = {
     "hung": "No progress within the time limit: raise --hang-timeout, or try fewer threads or another provider.",
     "killed": "The worker was killed from outside: look at the device's kernel log.",
     "no-space": "The device's disk is full: `edgewise store NAME prune` frees what edgewise stored.",
+    "stages-failed": "Try the functions with one item on this machine; the device has its own Python and numpy.",
     "command-failed": "Run the command by hand on the device to see what it says.",
     "unparsed-output": "The program's output was not understood: check its version and its preset.",
     "stopped": "The run was stopped before it was complete.",

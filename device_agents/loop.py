@@ -11,9 +11,10 @@ from array import array
 from itertools import repeat
 from typing import Callable, Dict, List, NamedTuple, Optional
 
+from device_agents.answers import Answers
 from device_agents.failures import AgentFailure
 from device_agents.inputs import Feed
-from device_agents.records import Record, event, invocations, outputs
+from device_agents.records import Record, event, invocations
 from device_agents.runners.base import Runner
 from device_agents.slow import slowed
 
@@ -152,45 +153,44 @@ class Loop:
         for told in self._notes.values():
             del told[:]
 
-    def evaluate(self) -> PhaseResult:
-        """Every item of the feed once, in batches of one size; emits the items' classes beside the invocations.
+    def evaluate(self, answers: Optional[Answers] = None) -> PhaseResult:
+        """Every item of the feed once, in batches of one size; ``answers`` takes what comes of each (None: classes).
 
-        The last batch is filled up with items from the beginning, whose classes are dropped: every invocation has the
+        The last batch is filled up with items from the beginning, whose answers are dropped: every invocation has the
         same shape, and a model with a fixed batch needs no other handling. Ends early only when a stop is asked for.
         """
-        runner, feed = self._runner, self._feed
-        classes: List[int] = []
-        first_item, begin, count = 0, time.monotonic_ns(), 0
+        feed, answers = self._feed, answers or Answers(self._runner, self._feed, self._emit)
+        begin, count = time.monotonic_ns(), 0
         end, flush_at = begin, begin + FLUSH_NS
         for number in range(feed.batches):
-            runner.prepare(feed.batch(number))
-            end = self._full_burst(1, cycling=False)
-            count += 1
-            classes.extend(self._classes(feed.items - number * feed.batch_size))
-            if number == 0:
-                first_ns = self._durations[-1]
-                self._flush("first")
-                self._emit(event("first-done", first_s=first_ns / NS))
+            ended = self._answered(number, answers)
+            if ended is not None:
+                end, count = ended, count + 1
+                if count == 1:
+                    first_ns = self._durations[-1]
+                    self._flush("first")
+                    self._emit(event("first-done", first_s=first_ns / NS))
             last = number == feed.batches - 1 or self._stop.requested
             if last or end >= flush_at or len(self._starts) >= BLOCK:
                 if self._starts:
                     self._flush("measure")
-                self._emit(outputs(first_item, classes))
-                first_item, classes, flush_at = first_item + len(classes), [], end + FLUSH_NS
+                answers.flush()
+                flush_at = end + FLUSH_NS
             if last and number < feed.batches - 1:
                 return PhaseResult(count, (end - begin) / NS, "stopped")
+        answers.conclude()
         return PhaseResult(count, (end - begin) / NS, "all-items")
 
-    def _classes(self, left: int) -> List[int]:
-        top1 = self._runner.output_top1()
-        if len(top1) != self._feed.batch_size:
-            raise AgentFailure(
-                "unsupported-model",
-                "the first output has {} classes for a batch of {}: an evaluation needs one arg-max per item".format(
-                    len(top1), self._feed.batch_size
-                ),
-            )
-        return top1[:left]
+    def _answered(self, number: int, answers: Answers) -> Optional[int]:
+        """The clock at the end of a batch's invocation, once its answers are taken; None when it was refused."""
+        try:
+            self._runner.prepare(self._feed.batch(number))
+            end = self._full_burst(1, cycling=False)
+        except AgentFailure as error:
+            answers.refuse(number, error)
+            return None
+        answers.take(number)
+        return end
 
 
 def _plain_burst(

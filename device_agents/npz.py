@@ -7,7 +7,7 @@ import zlib
 from typing import Any, Dict, NamedTuple, Optional, Tuple
 
 from device_agents.failures import AgentFailure
-from device_agents.inputs import MAX_INPUT_BYTES, Declared, check_dtype, is_free
+from device_agents.inputs import DTYPES, MAX_INPUT_BYTES, Declared, check_dtype, is_free
 
 # What zipfile, zlib and numpy raise on damaged or hostile files.
 BROKEN = (
@@ -145,3 +145,24 @@ def _bytes(header: Header) -> int:
 def data_shapes(arrays: Dict[str, Any]) -> Dict[str, Tuple[int, ...]]:
     """The shapes of arrays by name."""
     return {name: tuple(array.shape) for name, array in arrays.items()}
+
+
+def file_arrays(path: str) -> Declared:
+    """The arrays of a file as inputs would be declared: name, dtype, [free, rest of the shape]. Nothing is read of them.
+
+    Texts and other arrays that no model takes are left out. AgentFailure "bad-input" when there is none.
+    """
+    found: Declared = []
+    try:
+        with zipfile.ZipFile(path) as archive:
+            for name in sorted(name[:-4] for name in archive.namelist() if name.endswith(".npy")):
+                header = _header(archive, name)
+                if header.dtype.name in DTYPES and header.shape:
+                    found.append({"name": name, "dtype": header.dtype.name, "shape": [None, *header.shape[1:]]})
+    except BROKEN as error:
+        if isinstance(error, AgentFailure):
+            raise
+        raise AgentFailure("bad-input", "{}: not a readable .npz: {}".format(path, error)) from error
+    if not found:
+        raise AgentFailure("bad-input", "{}: it has no array with items along a first axis".format(path))
+    return found

@@ -14,6 +14,8 @@ invocations     phase ("first", "warmup" or "measure"), start_ns [], duration_ns
                 notes {name: [number or null]} (of a runner that has some, else left out)
 samples         t_ns [], columns {sensor: [value or null]}, reasons {sensor: why null}, read_ns [] (cost of a tick)
 outputs         first (index of the first item), top1 [] (arg-max class of each item)          only for task "evaluate"
+tensors         name, dtype ("text": UTF-8), numbers [] (of batches), shapes [], sizes [] (bytes), data (base64 of a part of
+                zlib of the values, one behind the other, little-endian), part, parts       only for task "evaluate"
 failure         code, message, hint, phase ("spec", "prepare", "load", "first", "warmup", "measure", "evaluate",
                 "finish")
 done            t_ns, outcome ("completed", "stopped" or "failed"), invocations,
@@ -102,6 +104,30 @@ def samples(
 def outputs(first: int, top1: List[int]) -> Record:
     """The arg-max classes of the items ``first`` .. ``first + len(top1) - 1`` of an evaluation set."""
     return {"type": "outputs", "first": first, "top1": top1}
+
+
+def tensors(
+    name: str,
+    dtype: str,
+    numbers: List[int],
+    shapes: List[List[int]],
+    sizes: List[int],
+    data: str,
+    part: int,
+    parts: int,
+) -> Record:
+    """Values of one output, one for each batch of ``numbers``; records of more than one part follow each other."""
+    return {
+        "type": "tensors",
+        "name": name,
+        "dtype": dtype,
+        "numbers": numbers,
+        "shapes": shapes,
+        "sizes": sizes,
+        "data": data,
+        "part": part,
+        "parts": parts,
+    }
 
 
 def failure(code: str, message: str, hint: str, phase: str) -> Record:

@@ -9,6 +9,8 @@ from device_agents.records import SCHEMA, SCHEMA_MAJOR
 TASKS = ("bench", "evaluate", "profile")  # profile: bench, and what each node takes
 RUNNERS = ("ort", "litert", "command", "null", "split")
 INPUT_KINDS = ("random", "npz")
+KEEPS = ("top1", "top", "all")  # of what a model answers: see answers.py
+STAGED = ("ort", "litert")  # runners that take the user's stages around them
 
 
 class AgentSpec(NamedTuple):
@@ -35,6 +37,8 @@ class AgentSpec(NamedTuple):
     # Runner split: {"server": {"url", "token_env"?, "certificates"?}?, "policy": {}?, "deadline_s"?, "link": {}?}; the
     # model is the package's manifest.
     split: Dict[str, Any] = {}
+    evaluation: Dict[str, Any] = {}  # task evaluate: what of the answers is sent, see answers.py; {}: classes alone
+    stages: Optional[str] = None  # a Python file with preprocess(item) and postprocess(outputs), see runners/staged.py
     env: Dict[str, str] = {}  # extra environment of the worker
     python_path: List[str] = []  # folders put before the worker's import path (wheels pushed by edgewise)
     idle_s: Optional[float] = None  # idle baseline before the worker starts; None: by the sensors, 0 without any
@@ -76,10 +80,10 @@ def _check(spec: AgentSpec) -> None:
     _one_of("task", spec.task, TASKS)
     _one_of("runner", spec.runner, RUNNERS)
     _one_of("inputs.kind", spec.inputs.get("kind") if isinstance(spec.inputs, dict) else None, INPUT_KINDS)
-    for name in ("model_path", "provider", "run_dir"):
+    for name in ("model_path", "provider", "run_dir", "stages"):
         _typed(name, getattr(spec, name), (str, type(None)), "a string or null")
     _typed("root", spec.root, (str,), "a string")
-    for name in ("dims", "command", "split", "env"):
+    for name in ("dims", "command", "split", "env", "evaluation"):
         _typed(name, getattr(spec, name), (dict,), "an object")
     for name in ("batch", "min_count"):
         _number(name, getattr(spec, name), 1, whole=True)
@@ -111,6 +115,7 @@ def _check(spec: AgentSpec) -> None:
     if spec.task == "profile" and spec.runner != "ort":
         raise AgentFailure("bad-spec", "task 'profile' is for the runner 'ort' alone, not {!r}".format(spec.runner))
     _check_inputs(spec.inputs)
+    _check_evaluation(spec)
     _check_environment(spec)
 
 
@@ -122,6 +127,18 @@ def _check_inputs(inputs: Dict[str, Any]) -> None:
     _typed("inputs.scale", scale, (dict,), "an object")
     for name, factor in scale.items():
         _number("inputs.scale." + name, factor, float("-inf"))
+
+
+def _check_evaluation(spec: AgentSpec) -> None:
+    asked = spec.evaluation
+    if asked:
+        _one_of("evaluation.keep", asked.get("keep", "top1"), KEEPS)
+        for name, least in (("k", 1), ("limit_bytes", 1), ("repeats", 0)):
+            _number("evaluation." + name, asked.get(name, least), least, whole=True)
+    if spec.stages is not None and spec.runner not in STAGED:
+        raise AgentFailure("bad-spec", "stages are for the runners {}, not {!r}".format(", ".join(STAGED), spec.runner))
+    if spec.stages is not None and spec.batch != 1:
+        raise AgentFailure("bad-spec", "stages take one item at a time, batch is {}".format(spec.batch))
 
 
 def _check_environment(spec: AgentSpec) -> None:

@@ -7,7 +7,7 @@ from device_agents.failures import AgentFailure
 from device_agents.records import Record, SchemaError
 from device_agents.spec import AgentSpec
 
-RELAYED = ("event", "invocations", "outputs", "failure")
+RELAYED = ("event", "invocations", "outputs", "tensors", "failure")
 HANG_MARGIN_S = 1.5  # the worker flushes once a second, so a healthy one can be silent for that long
 PHASE_AFTER = {
     "load-started": "load",

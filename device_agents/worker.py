@@ -15,6 +15,7 @@ import time
 from typing import Any, Callable, Dict, Iterator, List, Optional, Sequence
 
 from device_agents import memory, npz
+from device_agents.answers import Answers
 from device_agents.failures import AgentFailure
 from device_agents.inputs import Feed, bind_shapes, make_feed
 from device_agents.lifeline import die_with_parent
@@ -74,13 +75,14 @@ class Worker:
         self._stop = stop
         self._make_runner = runner_factory
         self._memory: Dict[str, Optional[int]] = {"before_load": None, "after_load": None}
+        self._declared: List[Dict[str, Any]] = []  # the model's outputs
 
     def run(self, spec: AgentSpec) -> int:
         """0 done or stopped, 1 after a failure record."""
         try:
             set_affinity(spec.cpus)
             self.phase = "load"
-            runner = self._make_runner(spec.runner)
+            runner = staged(self._make_runner(spec.runner), spec)
             try:
                 self._measure(runner, spec)
             finally:
@@ -110,7 +112,7 @@ class Worker:
             return
         with _collector_off():
             if spec.task == "evaluate":
-                self._evaluate(loop)
+                self._evaluate(loop, Answers(runner, feed, self._emit, spec.evaluation, self._declared))
             else:
                 self._bench(loop, spec)
         self._finish(runner)
@@ -134,6 +136,7 @@ class Worker:
         load_ns += time.monotonic_ns() - begin
         self._memory["after_load"] = memory.rss_bytes()
         self._emit({"type": "memory", "memory": self._with_peak()})
+        self._declared = [] if spec.stages else detail["outputs"]
         detail["load_s"] = load_ns / 1e9
         detail["shapes"] = {name: list(shape) for name, shape in binding.shapes.items()}
         self._emit(event("loaded", **detail))
@@ -157,9 +160,9 @@ class Worker:
             result = loop.phase("measure", spec.min_count, spec.min_duration_s, spec.max_duration_s)
             self._emit(_measured(result))
 
-    def _evaluate(self, loop: Loop) -> None:
+    def _evaluate(self, loop: Loop, answers: Answers) -> None:
         self.phase = "evaluate"
-        result = loop.evaluate()
+        result = loop.evaluate(answers)
         self._emit(_measured(result))
 
     def _finish(self, runner: Runner) -> None:
@@ -176,6 +179,15 @@ class Worker:
 
     def _with_peak(self) -> Dict[str, Optional[int]]:
         return dict(self._memory, peak_rss=memory.peak_rss_bytes())
+
+
+def staged(runner: Runner, spec: AgentSpec) -> Runner:
+    """The runner, with the user's stages around it where there are some."""
+    if spec.stages is None:
+        return runner
+    from device_agents.runners.staged import StagedRunner
+
+    return StagedRunner(runner)
 
 
 def _measured(result: PhaseResult) -> Record:

@@ -66,6 +66,10 @@ class Runner:
         """The arg-max over the last axis of the first output of the last ``invoke``: a class per item."""
         raise AgentFailure("bad-spec", "runner {!r} has no outputs to evaluate".format(self.name))
 
+    def output_arrays(self) -> Dict[str, Any]:
+        """The outputs of the last ``invoke`` by name: numpy arrays that are valid until the next one."""
+        raise AgentFailure("bad-spec", "runner {!r} has no outputs to evaluate".format(self.name))
+
     def finish(self) -> None:
         """Nothing, once ``summary`` says what there is to say of the whole run; called after the last invocation."""
 

@@ -147,6 +147,11 @@ class LitertRunner(Runner):
         """The arg-max over the last axis of the first output; a quantised output needs no scale for that."""
         return top1(self._interpreter.get_tensor(self._interpreter.get_output_details()[0]["index"]))
 
+    def output_arrays(self) -> Dict[str, Any]:
+        """The interpreter's outputs by name, as copies; quantised ones as they are (``loaded`` has their scales)."""
+        details = self._interpreter.get_output_details()
+        return {detail["name"]: self._interpreter.get_tensor(detail["index"]) for detail in details}
+
     def close(self) -> None:
         """Nothing, once the interpreter is given back."""
         self._interpreter = None

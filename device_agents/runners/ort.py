@@ -162,6 +162,14 @@ class OrtRunner(Runner):
         """The arg-max over the last axis of the first output, flattened."""
         return top1(self._outputs[0])
 
+    def output_arrays(self) -> Dict[str, Any]:
+        """The session's outputs by name. AgentFailure for one that is no tensor (a sequence, a map)."""
+        found = {node.name: value for node, value in zip(self._session.get_outputs(), self._outputs)}
+        for name, value in found.items():
+            if not hasattr(value, "ndim"):
+                raise AgentFailure("unsupported-model", "output {!r} is no tensor".format(name))
+        return found
+
     def close(self) -> None:
         """Nothing, once the session is given back."""
         self._session = self._run = self._outputs = None

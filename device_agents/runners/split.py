@@ -123,6 +123,12 @@ class SplitRunner(Runner):
             raise AgentFailure("bad-spec", "the frame was refused: an evaluation needs a policy that answers all")
         return top1(next(iter(self._outputs.values())))
 
+    def output_arrays(self) -> Dict[str, Any]:
+        """The frame's outputs by name. AgentFailure "bad-input" for a frame that was refused."""
+        if self._outputs is None:
+            raise AgentFailure("bad-input", "the frame was refused by the policy")
+        return self._outputs
+
     def finish(self) -> None:
         """Nothing; the summary is what became of the frames."""
         if self._client is not None:

@@ -5,7 +5,7 @@ from mobile.benchmark.conditions import ConditionOptions
 from mobile.benchmark.options import BenchOptions
 from mobile.benchmark.orchestrate import Manner, Request, bench, iter_bench
 from mobile.benchmark.outcomes import BenchResult, Failure, Left, Progress
-from mobile.benchmark.quality import Evaluation, classes, evaluate
+from mobile.benchmark.quality import Evaluation, classes, evaluate, outputs
 
 __all__ = [
     "BenchOptions",
@@ -24,4 +24,5 @@ __all__ = [
     "evaluate",
     "iter_attach",
     "iter_bench",
+    "outputs",
 ]

@@ -44,6 +44,8 @@ class BenchOptions:
     command_preset: str | None = None
     split: Mapping[str, Any] = field(default_factory=dict)  # of a split package: server, policy, deadline_s, link
     task: str = "bench"
+    evaluation: Mapping[str, Any] = field(default_factory=dict)  # of task "evaluate": see device_agents/answers.py
+    stages: Path | None = None  # the user's preprocess and postprocess, run on the device
     conditions: ConditionOptions = field(default_factory=ConditionOptions)
 
     def __post_init__(self) -> None:
@@ -98,5 +100,6 @@ class BenchOptions:
             hang_timeout_s=self.hang_timeout_s,
             command=command,
             split=dict(self.split),
+            evaluation=dict(self.evaluation),
             **self.conditions.agent_fields(),
         ).to_json()

@@ -52,6 +52,19 @@ def classes(model: str | Path, dataset: Path, device: Device, options: BenchOpti
         return session.run(opened, options, Deadline.never(), lambda record: None)
 
 
+def outputs(
+    model: str | Path, dataset: Path, device: Device, options: BenchOptions | None = None, *, repeats: int = 0
+) -> Run:
+    """The run in which ``device`` answered every item of ``dataset``, with its whole outputs (``run.answers``).
+
+    `mobile.results.answers.outputs_by_item` has them as arrays, `write_npz` in a file; the run's event "evaluated" says
+    what was wrong with items, and with ``repeats`` whether the first items gave the same again. RunFailure when the
+    device could not do it, or the outputs take more than 64 MiB.
+    """
+    asked = {"keep": "all", "repeats": repeats}
+    return classes(model, dataset, device, replace(options or BenchOptions(), evaluation=asked))
+
+
 def evaluate(model: str | Path, dataset: Path, device: Device, options: BenchOptions | None = None) -> Evaluation:
     """The classes of every item of ``dataset`` on ``device``.
 

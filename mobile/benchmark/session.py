@@ -245,6 +245,8 @@ class DeviceSession:
         conditions = plan.options.conditions.within(self.device.limits.max_temperature_c)
         options = replace(plan.options, conditions=conditions)
         spec = options.agent_spec(plan.model.runner(options), path, inputs)
+        if plan.options.stages is not None:
+            spec["stages"] = self.push_file(plan.options.stages, deadline)
         spec["python_path"] = [*self.agent.runtime(deadline).python_path]
         spec["slow_down"] = self.device.slow_down
         spec["root"] = self.device.replay or "/"

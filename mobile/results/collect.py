@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from mobile.errors import AgentError
+from mobile.results.answers import AnswerTaker
 from mobile.results.columns import MAX_VALUES
 from mobile.results.environment import environment_of, start_temperature
 from mobile.results.run import PHASES, Invocations, Run, RunSpec
@@ -33,12 +34,14 @@ class Collector:
     ) -> None:
         self.run = Run(run_id, created_utc, provenance, spec, dict(environment or {}))
         self._values = 0
+        self._answers = AnswerTaker()
         self._takers = {
             "hello": self._hello,
             "event": self._event,
             "invocations": self._invocations,
             "samples": self._samples,
             "outputs": self._outputs,
+            "tensors": self._tensors,
             "failure": self._failure,
             "done": self._done,
         }
@@ -135,6 +138,10 @@ class Collector:
             raise AgentError(f"outputs.top1 is not a list of classes: {error}") from error
         self._count(len(values))
         self.run.top1.extend(values)
+
+    def _tensors(self, record: Mapping[str, Any]) -> None:
+        name, found = self._answers.take(record)
+        self.run.answers.setdefault(name, []).extend(found)
 
     def _failure(self, record: Mapping[str, Any]) -> None:
         if self.run.failure is None:  # the first one is the cause of the others

@@ -45,6 +45,8 @@ def to_columns(run: Run) -> Iterator[tuple[str, int, bytes]]:
             if column:
                 yield f"meter/{quantity}", len(column), encode_floats(column)
     yield from _ints("top1", run.top1)
+    if run.scores:
+        yield "scores", len(run.scores), encode_floats(run.scores)
 
 
 def _ints(name: str, values: array[int]) -> Iterator[tuple[str, int, bytes]]:
@@ -75,6 +77,8 @@ def _place(run: Run, name: str, blob: bytes) -> None:
     kind, _, rest = name.partition("/")
     if kind == "top1":
         run.top1 = decode_ints(blob, "i")
+    elif kind == "scores":
+        run.scores = decode_floats(blob)
     elif kind == "samples" and rest.startswith("column/"):
         run.samples.columns[rest.removeprefix("column/")] = decode_floats(blob)
     elif kind == "samples" and rest in ("t_ns", "read_ns"):

@@ -9,6 +9,8 @@ from array import array
 from dataclasses import dataclass, field
 from typing import Any
 
+from mobile.results.answers import Answer
+
 PROVENANCES = ("real", "emulated", "slowed", "replayed")
 PHASES = ("first", "warmup", "measure")
 
@@ -99,6 +101,9 @@ class Run:
     samples: Samples = field(default_factory=Samples)
     meter: MeterSamples | None = None
     top1: array[int] = field(default_factory=lambda: array("i"))  # evaluation only: arg-max class per item
+    # Evaluation only: each output's answers, batch by batch (not stored), and the score of each item (None: no answer).
+    answers: dict[str, list[Answer]] = field(default_factory=dict)
+    scores: list[float | None] = field(default_factory=list)
     failure: dict[str, Any] | None = None
     done: dict[str, Any] | None = None
 
