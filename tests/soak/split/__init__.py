@@ -1,4 +1,4 @@
-"""Whether the placement that a plan calls the best is the best: `python -m tests.soak.split --settings 60 --seed 1`
+"""Whether the placement that a plan calls the best is the best: `python -m tests.soak.split --settings 60 --seed 2`
 
 On the lab: a board that is slower by a known factor, behind a shaped link, and the edge server. Once for each model a
 profile on the plain board and one on the server's machine; the board's is multiplied by the factor, a package is made,
