@@ -12,6 +12,7 @@ from exporters.accuracy import LabelledAccuracy
 from exporters.data import read_samples
 from exporters.loading import Loading
 from exporters.proof import Proof
+from exporters.reference import Kept
 from exporters.targets import Target
 
 if TYPE_CHECKING:
@@ -45,6 +46,7 @@ class Job:
     split_shortcuts: bool = False
     format: str = "onnx"
     timesteps: Timesteps | None = None
+    keep_reference: bool = False  # the reference's answers go beside the artifact, for devices
 
     @property
     def static(self) -> bool:
@@ -65,6 +67,7 @@ class Built:
     reference: quantize.QuantizationError | None = None
     accuracy: LabelledAccuracy | None = None
     loading: Loading | None = None
+    kept: Kept | None = None
     evidence: list[dict[str, Any]] = field(default_factory=list)
     widths: dict[str, int] = field(default_factory=dict)  # bits of the codes in packed initialisers
 

@@ -14,8 +14,10 @@ from exporters import compressing, parity, quantize, stages
 from exporters.accuracy import labelled_accuracy
 from exporters.data import read_samples
 from exporters.job import Built, Job
+from exporters.loading import measure_loading
 from exporters.lowering import Lowered
 from exporters.publish import Staging
+from exporters.reference import WHOLE, keep
 from exporters.runtime import Session
 from exporters.saving import write
 from exporters.sources import Source, load_ir
@@ -62,6 +64,37 @@ def build(job: Job, source: Source, graph: Path, stage: Staging, built: Built, g
     if report is not None:
         built.recipe = {**(built.recipe or {}), "scheme": job.scheme, "stored": dict(getattr(report, "ways", {}))}
         _figures(job, source, reference if done else None, LiteSession(content, "the artifact"), built, given, kind)
+    if job.keep_reference and done is not None:
+        _keep(job, source, stage, done, report, LiteSession(content, "the artifact"), built, given, kind)
+    loading(job, stage, built)
+
+
+def loading(job: Job, stage: Staging, built: Built) -> None:
+    """What loading the compressed artifact costs, as of .onnx files."""
+    if job.scheme is not None or job.compression is not None:
+        job.say("loading it in a process of its own")
+        built.loading = measure_loading(stage.folder / job.output.name)
+
+
+def _keep(
+    job: Job,
+    source: Source,
+    stage: Staging,
+    done: Any,
+    report: Any,
+    session: Any,
+    built: Built,
+    given: Feeds,
+    kind: str,
+) -> None:
+    """The reference's answers. Hybrid kernels round each row of activations to 8 bits over its range, at most that of
+    the whole tensor; which weights met one is not told apart.
+    """
+    names = [value.name for value in source.index.outputs]
+    hybrid = any("hybrid" in way for way in report.ways)
+    rounded = {name: WHOLE for name in done.model.tensors if name not in report.float32} if hybrid else {}
+    path = stage.folder / "work" / "reference.onnx"
+    built.kept = keep(path, session.run, given, source.index.inputs, names, rounded, kind)
 
 
 def runtime_of(job: Job) -> Runtime:

@@ -1,7 +1,8 @@
 """What loading a model costs: time and memory, measured in a process of its own.
 
 Memory is resident set size (Linux: VmRSS and VmHWM of /proc/self/status) before and after the session is made, so that
-the interpreter and the runtime's library do not count. On systems without /proc only the peak is known.
+the interpreter and the runtime's library do not count. On systems without /proc only the peak is known. A TFLite model
+counts as loaded once its tensors are allocated: weights that its operators unpack are unpacked then.
 """
 
 from __future__ import annotations
@@ -14,14 +15,32 @@ from pathlib import Path
 from typing import Any
 
 from mobile.errors import ExportError
+from mobile.formats import sniff
 
 _LIMIT_S = 300.0
-PROGRAM = """
-import json, os, sys, time
+_ONNX = """
 os.environ["ORT_DISABLE_TELEMETRY"] = "1"
 import onnxruntime as ort
 ort.set_default_logger_severity(4)
+runtime = "onnxruntime " + ort.__version__
+options = ort.SessionOptions()
+options.log_severity_level = 4
+options.intra_op_num_threads = 1
 
+def load(path):
+    return ort.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+"""
+_TFLITE = """
+from importlib.metadata import version
+from ai_edge_litert.interpreter import Interpreter
+runtime = "LiteRT " + version("ai-edge-litert")
+
+def load(path):
+    interpreter = Interpreter(model_path=path, num_threads=1)
+    interpreter.allocate_tensors()
+    return interpreter
+"""
+_MEASURE = """
 def status(key):
     try:
         with open("/proc/self/status") as stream:
@@ -29,17 +48,16 @@ def status(key):
     except OSError:
         return None
 
-options = ort.SessionOptions()
-options.log_severity_level = 4
-options.intra_op_num_threads = 1
 before, start = status("VmRSS"), time.perf_counter()
-session = ort.InferenceSession(sys.argv[1], options, providers=["CPUExecutionProvider"])
+loaded = load(sys.argv[1])
 took, after, peak = time.perf_counter() - start, status("VmRSS"), status("VmHWM")
 def less(value):
     return None if value is None or before is None else value - before
-print(json.dumps({"runtime": "onnxruntime " + ort.__version__, "load_s": took, "rss_bytes": less(after),
-                  "peak_rss_bytes": less(peak)}))
+print(json.dumps({"runtime": runtime, "load_s": took, "rss_bytes": less(after), "peak_rss_bytes": less(peak)}))
 """
+_IMPORTS = "import json, os, sys, time\n"
+PROGRAM = _IMPORTS + _ONNX + _MEASURE
+PROGRAM_TFLITE = _IMPORTS + _TFLITE + _MEASURE
 
 
 @dataclass(frozen=True)
@@ -63,10 +81,14 @@ class Loading:
 
 
 def measure_loading(model: Path, python: str = sys.executable) -> Loading:
-    """One load by a Python that has onnxruntime. ExportError with its last words when that fails."""
+    """One load by a Python that has the runtime for the file: onnxruntime, or LiteRT for a .tflite file.
+
+    ExportError with its last words when that fails.
+    """
+    program = PROGRAM_TFLITE if sniff(model) == "tflite" else PROGRAM
     try:
         done = subprocess.run(
-            [python, "-c", PROGRAM, str(model)], capture_output=True, text=True, timeout=_LIMIT_S, check=False
+            [python, "-c", program, str(model)], capture_output=True, text=True, timeout=_LIMIT_S, check=False
         )
     except (OSError, subprocess.TimeoutExpired) as error:
         raise ExportError(f"{model.name}: loading could not be measured: {error}") from error

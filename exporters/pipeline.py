@@ -13,6 +13,7 @@ from exporters.calibration.timesteps import parse_timesteps
 from exporters.carriers.base import Wishes
 from exporters.job import Built, Job, feeds
 from exporters.publish import Staging, unwritable
+from exporters.reference import file_name
 from exporters.result import ExportResult
 from exporters.runtime import Session
 from exporters.saving import check_interface, save
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 FORMATS = ("onnx", "tflite")
+_WEIGHTS_ALONE = 'Name a family, as --scheme ternary or "*=int8"; a whole network in int8 has no exact reference.'
 
 
 def export(
@@ -50,6 +52,7 @@ def export(
     labels: str | None = None,
     split_shortcuts: bool = False,
     timesteps: str | None = None,
+    keep_reference: bool = False,
     progress: Callable[[str], None] | None = None,
 ) -> ExportResult:
     """The published artifact: ``output`` and, beside it, its manifest (and a .data file when it passes 1.8 GB).
@@ -62,6 +65,7 @@ def export(
     in as they are, ``names`` maps its names to the graph's, ``adapter`` "apart" leaves LoRA adapters beside them.
     ``rows`` says how many rows multiplications have where the graph leaves it open,
     ``probe`` how fast each carrier is on the device. ``labels`` names the array of ``inputs`` with class numbers.
+    ``keep_reference`` puts inputs and the dequantised reference's answers beside the artifact, for `edgewise verify`.
 
     The graph is compared with the source on ``inputs`` (.npz),
     else on generated ones (seeded); ``dims`` bind the free dimensions of generated ones and are not baked in. ``scale``
@@ -77,7 +81,7 @@ def export(
         calibration=Path(calibration) if calibration is not None else None,
         inputs=Path(inputs) if inputs is not None else None, scale=scale or {}, dims=dims or {}, seed=seed,
         example=example, verify=verify, publish_on_mismatch=publish_on_mismatch, say=progress or (lambda step: None),
-        labels=labels, split_shortcuts=split_shortcuts, format=format,
+        labels=labels, split_shortcuts=split_shortcuts, format=format, keep_reference=keep_reference,
         timesteps=parse_timesteps(timesteps) if timesteps is not None else None,
         compression=compressing.request(
             None if format == "tflite" and scheme in lite_stage.SCHEMES else scheme,
@@ -107,6 +111,8 @@ def _checked(form: str, target: str | None, scheme: str | None, job: Job) -> Job
         )
     if job.labels is not None and job.inputs is None:
         raise UsageError("labels are looked for in the inputs' file, which is not given", "Add --inputs FILE.npz.")
+    if job.keep_reference and (job.compression is None or not job.verify):
+        raise UsageError("a reference is kept of compressed weights that are verified", _WEIGHTS_ALONE)
     if any(size < 1 for size in job.dims.values()):
         raise UsageError(f"a dimension must be at least 1: {dict(job.dims)}")
     if job.output.exists() and Path(job.source).exists() and job.output.samefile(job.source):
@@ -122,7 +128,9 @@ def _build(job: Job, stage: Staging) -> ExportResult:
     lite = job.format == "tflite"
     if lite and lite_source.is_tflite(job.source):
         built = Built()
-        return _publish(job, lite_source.build(job, stage, built, lite_stage.runtime_of(job)), stage, built)
+        source = lite_source.build(job, stage, built, lite_stage.runtime_of(job))
+        lite_stage.loading(job, stage, built)
+        return _publish(job, source, stage, built)
     target = None if lite else job.target
     source = open_source(job.source, work, target, job.dims, job.seed, job.example, need)
     built = Built(notes=list(source.notes))
@@ -193,7 +201,7 @@ def _publish(job: Job, source: Source, stage: Staging, built: Built) -> ExportRe
     manifest = _manifest(job, source, found, built)
     beside = manifest_path(job.output)
     manifest.save(stage.folder / beside.name)
-    names = [*found.external_files, job.output.name, beside.name]
+    names = [*found.external_files, *_kept(job, stage, built), job.output.name, beside.name]
     stage.publish(names, _obsolete(job.output, beside))
     return ExportResult(
         job.output,
@@ -207,16 +215,28 @@ def _publish(job: Job, source: Source, stage: Staging, built: Built) -> ExportRe
     )
 
 
+def _kept(job: Job, stage: Staging, built: Built) -> list[str]:
+    """The file of the reference's answers, written into the staging folder where it was asked for."""
+    if not job.keep_reference:
+        return []
+    if built.kept is None:
+        raise UsageError(f"{job.source}: no reference was made that could be kept", _WEIGHTS_ALONE)
+    (stage.folder / file_name(job.output)).write_bytes(built.kept.data)
+    return [file_name(job.output)]
+
+
 def _obsolete(output: Path, beside: Path) -> list[str]:
-    """External files of the artifact that is being replaced, as its manifest lists them; only our own kind of name."""
+    """Files beside the artifact that is being replaced, as its manifest lists them; only our own kind of name."""
     if not beside.exists():
         return []
     try:
-        files = Manifest.load(beside).files
+        manifest = Manifest.load(beside)
     except ValueError:  # not a manifest: then nothing is known to be ours
         return []
-    names = [str(entry.get("location", "")) for entry in files if isinstance(entry, dict)]
-    return [name for name in names if name.startswith(f"{output.stem}.") and name.endswith(".data") and "/" not in name]
+    names = [str(entry.get("location", "")) for entry in manifest.files if isinstance(entry, dict)]
+    data = [name for name in names if name.startswith(f"{output.stem}.") and name.endswith(".data") and "/" not in name]
+    kept = any(isinstance(entry, dict) and entry.get("kind") == "reference" for entry in manifest.evidence)
+    return [*data, *([file_name(output)] if kept else [])]
 
 
 def _manifest(job: Job, source: Source, found: ModelIndex, built: Built) -> Manifest:
@@ -235,6 +255,8 @@ def _manifest(job: Job, source: Source, found: ModelIndex, built: Built) -> Mani
         evidence.append({**built.reference.to_json(), "kind": "reference-error", "statement": against})
     evidence += [found.to_json() for found in (built.proof, built.accuracy, built.loading) if found is not None]
     evidence += built.evidence
+    if built.kept is not None:
+        evidence.append({**built.kept.evidence, "file": file_name(job.output)})
     return Manifest(
         format=found.format, sha256=found.sha256, size_bytes=found.size_bytes, files=document["files"],
         inputs=document["inputs"], outputs=document["outputs"], origin=source.origin, scheme=job.scheme,

@@ -14,6 +14,7 @@ from exporters.job import Built, Job
 from exporters.loading import measure_loading
 from exporters.proof import prove
 from exporters.publish import Staging
+from exporters.reference import keep, rounded
 from exporters.runtime import Session
 from exporters.saving import check_interface, save, write
 from exporters.sources import Source, load_ir
@@ -118,6 +119,9 @@ def compress(
     if job.inputs is not None:
         wide = list(read_samples(job.inputs, source.index.inputs, job.scale, job.dims).batches(ERROR_ITEMS))
     built.quantization = quantize.measure(source.run, artifact, wide, names, kind)
+    if job.keep_reference:
+        inputs = source.index.inputs
+        built.kept = keep(path, artifact, feeds, inputs, names, rounded(done.lowered.uses), kind)
 
 
 def measure(job: Job, source: Source, stage: Staging, built: Built) -> None:

@@ -123,10 +123,12 @@ def _bench(
 
 def _outcomes(name: str, inventory: Inventory, plan: Plan, paths: Sequence[Path], store: Any) -> Iterator[Any]:
     from mobile.benchmark import BenchOptions, iter_bench
+    from mobile.benchmark.conditions import ConditionOptions
 
     options = BenchOptions(
         batch=tuple(dict.fromkeys(plan.rows_m)), threads=(plan.threads,), duration_s=plan.duration_s, min_count=10,
         max_duration_s=max(60.0, plan.duration_s), warmup_count=2, warmup_duration_s=0.05,
+        conditions=ConditionOptions(idle_s=0.0, probe=False),  # carriers are told apart by far more than heat does
     )  # fmt: skip
     return iter_bench(paths, [name], options, inventory=inventory, store=store)
 

@@ -15,6 +15,7 @@ from mobile.provision.cache import cache_folder
 
 SCHEMA = 1
 FLOAT = "float"  # the family of the weight that is not compressed
+REAL = "real"  # the provenance of times that a device took itself, undisturbed
 
 
 @dataclass(frozen=True)
@@ -66,8 +67,11 @@ class Probe:
         return sorted(((carrier, time_s) for carrier, (_, time_s) in best.items()), key=lambda pair: pair[1])
 
     def said(self) -> str:
-        """Where the ranking comes from, for a manifest."""
-        return f"carriers are ranked by what was measured on {self.device} ({self.runtime}) at {self.created_utc}"
+        """Where the ranking comes from, for a manifest; times that are not a real device's are called what they are."""
+        words = f"carriers are ranked by what was measured on {self.device} ({self.runtime}) at {self.created_utc}"
+        if self.provenance == REAL:
+            return words
+        return f"{words}: THESE TIMES ARE {self.provenance.upper()}, and a real board may rank them otherwise"
 
     def to_json(self) -> dict[str, Any]:
         """The probe as a JSON object."""

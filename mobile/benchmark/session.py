@@ -94,11 +94,11 @@ class DeviceSession:
     def __exit__(self, *exception: object) -> None:
         self._transport.close()
 
-    def push(self, model: Model, deadline: Deadline) -> str | None:
-        """The model's path on the device, None for a runner without a model."""
+    def push(self, model: Model, deadline: Deadline, *, recheck: bool = False) -> str | None:
+        """The model's path on the device, None for a runner without a model. ``recheck``: hashed there again."""
         if model.path is None:
             return None
-        return self._store.put_files(model.files, deadline=deadline, progress=self._check)
+        return self._store.put_files(model.files, deadline=deadline, progress=self._check, recheck=recheck)
 
     def push_file(self, path: Path, deadline: Deadline) -> str:
         """The path on the device of any file that a run needs, stored by its content."""

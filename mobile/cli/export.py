@@ -27,6 +27,7 @@ from mobile.cli.parsing import bindings, scales
 @click.option("--timesteps", metavar="NAME[:STEPS[:EACH]]", help="Calibrate evenly over an input's values, as t:20:8.")
 @click.option("--labels", metavar="KEY", help="Array of class numbers in --inputs: the accuracy is measured.")
 @click.option("--split-shortcuts", is_flag=True, help="Quantise the branches of a Concat before a Conv apart.")
+@click.option("--keep-reference", is_flag=True, help="Keep the dequantised reference's answers, for `edgewise verify`.")
 @click.option("--inputs", type=click.Path(), help="Inputs for the check against the source, as .npz; else generated.")
 @click.option(
     "--scale", multiple=True, callback=scales, help="Factor from uint8 data to a float input.", metavar="NAME=F"
@@ -96,6 +97,7 @@ def _options(ctx: click.Context, asked: dict[str, Any], form: str) -> dict[str, 
         "rows": asked["rows"],
         "labels": asked["labels"],
         "split_shortcuts": asked["split_shortcuts"],
+        "keep_reference": asked["keep_reference"],
         "calibration": Path(asked["calibration"]) if asked["calibration"] else None,
         "timesteps": asked["timesteps"],
         "inputs": Path(asked["inputs"]) if asked["inputs"] else None,
@@ -111,15 +113,22 @@ def _target(ctx: click.Context, text: str | None, form: str) -> tuple[str | None
     if text is None:
         return None, None
     from exporters.device_target import target_text
-    from exporters.probe import find_probe
+    from exporters.probe import REAL, find_probe
 
     inventory = open_inventory(ctx)
     release = target_text(text, form, inventory)
     if text == release or form != "onnx":
         return release, None
     probe = find_probe(text, release)
+    have = inventory.device(text).provenance
     if probe is None:
         click.echo(f"carriers are not ranked for {text}: `edgewise probe {text}` measures them there", err=True)
+    elif probe.provenance != have:
+        said = f"carriers are not ranked for {text}: the probe's times are {probe.provenance}, the device is {have}"
+        click.echo(f"{said}; `edgewise probe {text}` measures them there", err=True)
+        probe = None
+    elif probe.provenance != REAL:
+        click.echo(probe.said(), err=True)
     return release, probe
 
 
@@ -129,7 +138,7 @@ def _search(ctx: click.Context, source: str, asked: dict[str, Any], options: dic
 
     if options["inputs"] is None:
         raise click.UsageError("--scheme auto needs --inputs FILE.npz, and --labels KEY where there are labels", ctx)
-    left = {key: value for key, value in options.items() if key not in ("scheme", "inputs", "labels")}
+    left = {key: value for key, value in options.items() if key not in ("scheme", "inputs", "labels", "keep_reference")}
     return search(source, parse_budget(asked["budget"]), options["inputs"], options["labels"], None, say, **left)
 
 

@@ -26,6 +26,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "rollback": ("mobile.cli.rollback", "Go back to the version of a model that was in use before."),
     "store": ("mobile.cli.store", "What edgewise stored on a device: list it, or free its space."),
     "bench": ("mobile.cli.bench", "Measure models on devices."),
+    "verify": ("mobile.cli.verify", "Compare artifacts with their exact reference, on devices."),
     "probe": ("mobile.cli.probe", "Time the carriers of compressed weights on a device."),
     "profile": ("mobile.cli.profile", "Per-operator and per-cut times of a model on a device."),
     "link": ("mobile.cli.link", "Measure the link between a device and an edge server."),

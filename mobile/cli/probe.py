@@ -26,7 +26,7 @@ def command(ctx: click.Context, /, name: str, as_json: bool, **asked: Any) -> in
     For each family a product of matrices is made in every carrier that the device's runtime takes, measured there, and
     removed. The figures are kept by device and runtime; `edgewise export --target NAME` chooses carriers by them.
     """
-    from exporters.probe import Plan, probe_device
+    from exporters.probe import REAL, Plan, probe_device
     from exporters.probe.measure import DEFAULT_ROWS, DEFAULT_SCHEMES, DEFAULT_SHAPES, table
 
     plan = Plan(
@@ -44,6 +44,8 @@ def command(ctx: click.Context, /, name: str, as_json: bool, **asked: Any) -> in
     columns, lines = table(found)
     click.echo(f"{name}: {found.runtime}, {found.provenance}; products [M,K] x [K,N], * the fastest of a family")
     plain_table(columns, lines)
+    if found.provenance != REAL:
+        click.echo(f"{found.provenance}: a real board may rank them otherwise; exports for {name} say so")
     for said in found.missing:
         click.echo(f"missing: {said}")
     if found.incomplete:
