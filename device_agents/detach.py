@@ -13,6 +13,7 @@ from typing import Any, Callable, Dict, List, NamedTuple, Optional, Tuple
 
 from device_agents.conditions.journal import journal_of
 from device_agents.conditions.run import Series
+from device_agents.crowd import Crowd
 from device_agents.failures import AgentFailure
 from device_agents.folder import LOG, STREAM, RunFolder
 from device_agents.lock import DeviceLock
@@ -35,12 +36,16 @@ class Job(NamedTuple):
 
 
 class Order(NamedTuple):
-    """What `start` was asked: runs in their order, whose they are, how long they go on unread (None: for ever)."""
+    """What `start` was asked: runs in their order, whose they are, how long they go on unread (None: for ever).
+
+    ``together``: all runs at once, each in a process of its own.
+    """
 
     jobs: List[Job]
     owner: Dict[str, Any]
     grace_s: Optional[float]
     break_lock: bool
+    together: bool = False
 
     @classmethod
     def from_json(cls, runs: str, document: Any) -> "Order":
@@ -56,7 +61,11 @@ class Order(NamedTuple):
         if len({job.folder.id for job in jobs}) != len(jobs):
             raise AgentFailure("bad-spec", "a run id stands twice in the order")
         owner = document.get("owner")
-        return cls(jobs, owner if isinstance(owner, dict) else {}, grace_s, document.get("break_lock") is True)
+        together = document.get("together") is True
+        if together and any(job.spec.terms.pins.wanted for job in jobs):
+            raise AgentFailure("bad-spec", "runs beside each other cannot each hold settings of the device")
+        owner = owner if isinstance(owner, dict) else {}
+        return cls(jobs, owner, grace_s, document.get("break_lock") is True, together)
 
 
 def _job(runs: str, entry: Any) -> Job:
@@ -155,6 +164,7 @@ class _Queue:
         self._told: Optional[RunFolder] = None
         self._ended_by: Optional[str] = None
         self._waiting = list(order.jobs)
+        self._crowd = Crowd(lambda: self._ended_by is not None)
 
     def create_folders(self, process: Identity) -> None:
         """Nothing, once each run has its folder. AgentFailure, and no folder is left, when one cannot be made."""
@@ -176,6 +186,9 @@ class _Queue:
 
     def run(self) -> int:
         """The exit code of the last run, once all are over and the lock is free."""
+        if self._order.together:
+            jobs, self._waiting = self._waiting, []
+            return self._crowd.run(len(jobs), lambda place, barrier: self._beside(jobs[place], barrier))
         code = 0
         while self._waiting:
             job = self._waiting.pop(0)
@@ -193,6 +206,14 @@ class _Queue:
             self._lock.release()  # before the word: who reads it may start the next run at once
         job.folder.finish(outcome, EXIT_CODES[outcome], problem)
         return outcome
+
+    def _beside(self, job: Job, barrier: Dict[str, Any]) -> int:
+        """The exit code of a run that goes on beside others; called in a process of its own, the lock is another's."""
+        outcome, problem = "stopped", None
+        if self._ended_by is None and job.folder.exists() and not job.folder.stop_asked():
+            outcome, problem = self._supervise(job._replace(spec=job.spec._replace(barrier=barrier)))
+        job.folder.finish(outcome, EXIT_CODES[outcome], problem)
+        return EXIT_CODES[outcome]
 
     def _supervise(self, job: Job) -> Tuple[str, Optional[str]]:
         """The outcome, and why the stream could not be kept, if so."""
@@ -219,6 +240,7 @@ class _Queue:
         return outcome, stream.file_error.strerror if stream.file_error is not None else None
 
     def _look(self) -> None:
+        self._crowd.signal(signal.SIGUSR1)
         supervisor, folder = self._current, self._folder
         if supervisor is not None and folder is not None and folder.stop_asked() and self._told is not folder:
             self._told = folder  # a second stop would not wait for the invocation in hand
@@ -231,6 +253,7 @@ class _Queue:
 
     def _end_all(self, name: str) -> None:
         self._ended_by = name
+        self._crowd.signal(signal.SIGTERM)
         if self._current is not None:
             self._current.stop(name)
 

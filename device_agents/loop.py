@@ -71,6 +71,7 @@ class Loop:
         self._next_batch = 1 % feed.batches  # batch 0 is prepared by the first invocation
         self._starts = array("q")
         self._durations = array("q")
+        self._due = array("q")  # of a scenario: when each was due
         self._stages = {name: array("q") for name in runner.stages}
         self._notes: Dict[str, List[Optional[float]]] = {name: [] for name in runner.notes}
 
@@ -145,9 +146,13 @@ class Loop:
     def _flush(self, phase: str) -> None:
         stages = {name: list(column) for name, column in self._stages.items()}
         notes = {name: list(column) for name, column in self._notes.items()}
-        self._emit(invocations(phase, self._starts, self._durations, stages, notes))
+        self._emit(invocations(phase, self._starts, self._durations, stages, notes, self._due))
+        self._forget()
+
+    def _forget(self) -> None:
         del self._starts[:]
         del self._durations[:]
+        del self._due[:]
         for column in self._stages.values():
             del column[:]
         for told in self._notes.values():

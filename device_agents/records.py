@@ -11,11 +11,12 @@ hello           schema, agent {version, sha256}, t_ns, device {facts}, sensors [
 event           t_ns, name, detail {}   names: load-started, loaded, first-done, warmup-done, measured, stopping, and
                 those of the conditions: see device_agents/conditions/events.py
 invocations     phase ("first", "warmup" or "measure"), start_ns [], duration_ns [], stages {name: ns []},
+                scheduled_ns [] (of a scenario: when the query was due; else left out),
                 notes {name: [number or null]} (of a runner that has some, else left out)
 samples         t_ns [], columns {sensor: [value or null]}, reasons {sensor: why null}, read_ns [] (cost of a tick)
 outputs         first (index of the first item), top1 [] (arg-max class of each item)          only for task "evaluate"
-tensors         name, dtype ("text": UTF-8), numbers [] (of batches), shapes [], sizes [] (bytes), data (base64 of a part of
-                zlib of the values, one behind the other, little-endian), part, parts       only for task "evaluate"
+tensors         name, dtype ("text": UTF-8), numbers [] (of batches), shapes [], sizes [] (bytes), part, parts, data (base64
+                of a part of zlib of the values, one behind the other, little-endian)         only for task "evaluate"
 failure         code, message, hint, phase ("spec", "prepare", "load", "first", "warmup", "measure", "evaluate",
                 "finish")
 done            t_ns, outcome ("completed", "stopped" or "failed"), invocations,
@@ -32,7 +33,7 @@ from typing import Any, Dict, List, Optional, Sequence
 from device_agents import AGENT_VERSION
 
 SCHEMA_MAJOR = 1
-SCHEMA = "1.0"
+SCHEMA = "1.1"
 # How `start --follow` and `tail` exit: how far the stream goes that they wrote. Shells and signals use other codes.
 STREAM_WHOLE = 0  # the run is over, nothing comes after this
 STREAM_GOES_ON = 20  # there will be more: ask again from where you are
@@ -81,9 +82,15 @@ def invocations(
     duration_ns: Sequence[int],
     stages: Optional[Dict[str, List[int]]] = None,
     notes: Optional[Dict[str, List[Optional[float]]]] = None,
+    scheduled_ns: Sequence[int] = (),
 ) -> Record:
-    """A block of invocations as columns; ``start_ns`` and ``duration_ns`` have equal length, nanoseconds."""
-    more = {"notes": notes} if notes else {}
+    """A block of invocations as columns; ``start_ns`` and ``duration_ns`` have equal length, nanoseconds.
+
+    ``scheduled_ns``: when the query of each was due, as long as the others, or empty where none was.
+    """
+    more: Dict[str, Any] = {"notes": notes} if notes else {}
+    if len(scheduled_ns):
+        more["scheduled_ns"] = list(scheduled_ns)
     return {
         "type": "invocations",
         "phase": phase,

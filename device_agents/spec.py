@@ -5,6 +5,8 @@ from typing import Any, Dict, List, NamedTuple, Optional
 from device_agents.conditions.terms import Terms
 from device_agents.failures import AgentFailure
 from device_agents.records import SCHEMA, SCHEMA_MAJOR
+from device_agents.scenarios import Scenario
+from device_agents.together import Barrier
 
 TASKS = ("bench", "evaluate", "profile")  # profile: bench, and what each node takes
 RUNNERS = ("ort", "litert", "command", "null", "split")
@@ -46,6 +48,9 @@ class AgentSpec(NamedTuple):
     slow_down: Optional[float] = None  # every inference takes so many times its own time; None: as fast as it is
     run_dir: Optional[str] = None  # the stream is also kept in RUN_DIR/stream.jsonl
     root: str = "/"  # where sensors and facts are looked for (tests use a recorded tree)
+    scenario: Dict[str, Any] = {}  # how queries come, see scenarios.py; {}: one inference behind the other
+    beside: List[str] = []  # the models that are measured at the same time on this device
+    barrier: Dict[str, Any] = {}  # where their workers meet, see together.py; filled in on the device
 
     @property
     def terms(self) -> Terms:
@@ -114,9 +119,25 @@ def _check(spec: AgentSpec) -> None:
         raise AgentFailure("bad-spec", "runner {!r} needs model_path".format(spec.runner))
     if spec.task == "profile" and spec.runner != "ort":
         raise AgentFailure("bad-spec", "task 'profile' is for the runner 'ort' alone, not {!r}".format(spec.runner))
+    _check_scenario(spec)
     _check_inputs(spec.inputs)
     _check_evaluation(spec)
     _check_environment(spec)
+
+
+def _check_scenario(spec: AgentSpec) -> None:
+    for name in ("scenario", "barrier"):
+        _typed(name, getattr(spec, name), (dict,), "an object")
+    _typed("beside", spec.beside, (list,), "a list of names")
+    for model in spec.beside:
+        _typed("beside", model, (str,), "a list of names")
+    Barrier.of(spec.barrier)
+    if Scenario.of(spec.scenario, spec.batch) is None:
+        return
+    if spec.task != "bench":
+        raise AgentFailure("bad-spec", "a scenario is for the task 'bench', not {!r}".format(spec.task))
+    if spec.runner == "command" and spec.command.get("preset"):
+        raise AgentFailure("bad-spec", "a scenario needs single inferences: this program times itself")
 
 
 def _check_inputs(inputs: Dict[str, Any]) -> None:

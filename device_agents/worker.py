@@ -14,16 +14,19 @@ import sys
 import time
 from typing import Any, Callable, Dict, Iterator, List, Optional, Sequence
 
-from device_agents import memory, npz
+from device_agents import memory, npz, surroundings
 from device_agents.answers import Answers
 from device_agents.failures import AgentFailure
 from device_agents.inputs import Feed, bind_shapes, make_feed
 from device_agents.lifeline import die_with_parent
-from device_agents.loop import Loop, PhaseResult, StopFlag
+from device_agents.loop import PhaseResult, StopFlag
 from device_agents.records import Record, encode, event, failure
 from device_agents.runners import make_runner
 from device_agents.runners.base import Runner
+from device_agents.scenario_loop import ScenarioLoop
+from device_agents.scenarios import Scenario
 from device_agents.spec import AgentSpec
+from device_agents.together import DONE, READY, Barrier
 
 RunnerFactory = Callable[[str], Runner]
 
@@ -101,7 +104,7 @@ class Worker:
         runner.start(spec)
         feed = self._load(runner, spec)
         slow_down = None if runner.slows_itself else spec.slow_down
-        loop = Loop(runner, feed, self._emit, self._stop, slow_down)
+        loop = ScenarioLoop(runner, feed, self._emit, self._stop, slow_down)
         if runner.summary_only:
             self.phase = "measure"
             begin = time.monotonic_ns()
@@ -150,17 +153,46 @@ class Worker:
             raise AgentFailure("bad-spec", "task 'evaluate' needs inputs of kind 'npz'")
         return None
 
-    def _bench(self, loop: Loop, spec: AgentSpec) -> None:
+    def _bench(self, loop: ScenarioLoop, spec: AgentSpec) -> None:
         self._emit(event("first-done", first_s=loop.first()))
         self.phase = "warmup"
         warm = loop.phase("warmup", spec.warmup_count, spec.warmup_duration_s, spec.max_duration_s)
+        barrier = Barrier.of(spec.barrier)
+        if barrier is not None:
+            self._wait_for_the_others(loop, barrier, spec)
         self._emit(event("warmup-done", count=warm.invocations, duration_s=warm.duration_s))
         self.phase = "measure"
         if not self._stop.requested:
-            result = loop.phase("measure", spec.min_count, spec.min_duration_s, spec.max_duration_s)
-            self._emit(_measured(result))
+            self._measure_phase(loop, spec)
+        if barrier is not None:
+            self._keep_the_others_company(loop, barrier, spec)
 
-    def _evaluate(self, loop: Loop, answers: Answers) -> None:
+    def _measure_phase(self, loop: ScenarioLoop, spec: AgentSpec) -> None:
+        scenario = Scenario.of(spec.scenario, spec.batch)
+        told: Dict[str, Any] = {}
+        before = surroundings.look(spec.root)
+        if scenario is None:
+            result = loop.phase("measure", spec.min_count, spec.min_duration_s, spec.max_duration_s)
+        else:
+            limits = (spec.min_count, spec.min_duration_s, spec.max_duration_s)
+            result, told = loop.scenario(scenario, spec.batch, *limits)
+        around = surroundings.between(before, surroundings.look(spec.root))
+        self._emit(_measured(result, around=around, **told))
+
+    def _wait_for_the_others(self, loop: ScenarioLoop, barrier: Barrier, spec: AgentSpec) -> None:
+        barrier.mark(READY)
+        waited = loop.linger(lambda: barrier.all_at(READY), spec.load_timeout_s + spec.hang_timeout_s)
+        missing = barrier.missing() + ([] if barrier.all_at(READY) else [-1])  # -1: somebody did not come in time
+        self._emit(event("together-started", waited_s=waited.duration_s, missing=missing))
+
+    def _keep_the_others_company(self, loop: ScenarioLoop, barrier: Barrier, spec: AgentSpec) -> None:
+        missing = barrier.missing()
+        if not self._stop.requested:  # one that was stopped has not gone on to the end
+            barrier.mark(DONE)
+        stayed = loop.linger(lambda: barrier.all_at(DONE), spec.max_duration_s + spec.hang_timeout_s)
+        self._emit(event("together-done", stayed_s=stayed.duration_s, missing=missing))
+
+    def _evaluate(self, loop: ScenarioLoop, answers: Answers) -> None:
         self.phase = "evaluate"
         result = loop.evaluate(answers)
         self._emit(_measured(result))
@@ -190,8 +222,8 @@ def staged(runner: Runner, spec: AgentSpec) -> Runner:
     return StagedRunner(runner)
 
 
-def _measured(result: PhaseResult) -> Record:
-    return event("measured", count=result.invocations, duration_s=result.duration_s, reason=result.reason)
+def _measured(result: PhaseResult, **more: Any) -> Record:
+    return event("measured", count=result.invocations, duration_s=result.duration_s, reason=result.reason, **more)
 
 
 @contextlib.contextmanager
