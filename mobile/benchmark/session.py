@@ -158,8 +158,8 @@ class DeviceSession:
         self.forget(plan.run_id)
         return run
 
-    def start(self, plans: Sequence[Plan], deadline: Deadline, purpose: str) -> None:
-        """Nothing, once the device measures these runs, one after another, and needs nobody any more.
+    def start(self, plans: Sequence[Plan], deadline: Deadline, purpose: str, *, together: bool = False) -> None:
+        """Nothing, once the device measures these runs, one after another or at once, and needs nobody any more.
 
         RunFailure when the agent refuses (code "busy": the lock), TransportError when it is not known.
         """
@@ -169,7 +169,7 @@ class DeviceSession:
             )
             for plan in plans
         ]
-        order = self._order(remotes, purpose, None)
+        order = {**self._order(remotes, purpose, None), "together": together}
         follower = Follower(
             self.agent, plans[0].run_id, lambda record: None, reconnect_s=self._reconnect_s, stopping=self._stopping
         )

@@ -89,16 +89,24 @@ class Collector:
         if not isinstance(notes, dict):
             raise AgentError(f"invocations.notes is {type(notes).__name__}, expected an object")
         told = {name: _floats(f"invocations.notes.{name}", values) for name, values in notes.items()}
-        named = {f"notes.{name}": values for name, values in told.items()}
+        due = _ints("invocations.scheduled_ns", record.get("scheduled_ns") or [])
+        named: dict[str, Any] = {f"notes.{name}": values for name, values in told.items()}
+        if len(due):
+            named["scheduled_ns"] = due
         _same_length("invocations", {"start_ns": start_ns, "duration_ns": duration_ns, **block, **named})
-        self._count(len(start_ns) * (2 + len(block) + len(told)))
+        if not len(start_ns):
+            return  # a sign of life
+        self._count(len(start_ns) * (2 + len(block) + len(told)) + len(due))
         known = self.run.phases.setdefault(phase, Invocations())
         if len(known) and set(block) != set(known.stages):
             raise AgentError(f"the stages of phase {phase} changed: {sorted(known.stages)}, then {sorted(block)}")
         if len(known) and set(told) != set(known.notes):
             raise AgentError(f"the notes of phase {phase} changed: {sorted(known.notes)}, then {sorted(told)}")
+        if len(known) and bool(len(due)) != bool(len(known.scheduled_ns)):
+            raise AgentError(f"invocations.scheduled_ns of phase {phase} is in some of its blocks alone")
         known.start_ns.extend(start_ns)
         known.duration_ns.extend(duration_ns)
+        known.scheduled_ns.extend(due)
         for name, values in block.items():
             known.stages.setdefault(name, array("q")).extend(values)
         for name, numbers in told.items():

@@ -29,6 +29,7 @@ def to_columns(run: Run) -> Iterator[tuple[str, int, bytes]]:
     for phase, invocations in run.phases.items():
         yield from _ints(f"phase/{phase}/start_ns", invocations.start_ns)
         yield from _ints(f"phase/{phase}/duration_ns", invocations.duration_ns)
+        yield from _ints(f"phase/{phase}/scheduled_ns", invocations.scheduled_ns)
         for stage, values in invocations.stages.items():
             yield from _ints(f"phase/{phase}/stage/{stage}", values)
         for note, told in invocations.notes.items():
@@ -95,5 +96,5 @@ def _place(run: Run, name: str, blob: bytes) -> None:
             invocations.stages[column.removeprefix("stage/")] = decode_ints(blob)
         elif column.startswith("note/"):
             invocations.notes[column.removeprefix("note/")] = decode_floats(blob)
-        elif column in ("start_ns", "duration_ns"):
+        elif column in ("start_ns", "duration_ns", "scheduled_ns"):
             setattr(invocations, column, decode_ints(blob))

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import NamedTuple
 
 from mobile.errors import UsageError
@@ -63,6 +64,32 @@ def least_queries(share: float, confidence: float = CONFIDENCE) -> int:
     return high
 
 
+def holds(queries: int, over: int, share: float, confidence: float = CONFIDENCE) -> bool:
+    """True when a bound that ``over`` of ``queries`` were above holds for the percentile: LoadGen's rule for Server.
+
+    >>> holds(459, 0, 0.99), holds(458, 0, 0.99), holds(1000, 2, 0.99), holds(1000, 4, 0.99)
+    (True, False, True, False)
+    """
+    return over <= _most_above(queries, share, confidence)
+
+
+def most_over(queries: int, share: float, confidence: float = CONFIDENCE) -> int:
+    """How many of the queries may be above a bound that holds for the percentile; -1: it cannot be told of so few."""
+    return _most_above(queries, share, confidence)
+
+
+def needed_for(over: int, share: float, confidence: float = CONFIDENCE) -> int:
+    """The smallest number of queries in which ``over`` above a bound still let it hold for the percentile."""
+    low, high = 0, 2
+    while not holds(high, over, share, confidence):
+        low, high = high, high * 2
+    while low + 1 < high:
+        middle = (low + high) // 2
+        low, high = (low, middle) if holds(middle, over, share, confidence) else (middle, high)
+    return high
+
+
+@lru_cache(maxsize=4096)
 def _most_above(queries: int, share: float, confidence: float) -> int:
     """The largest t of which a binomial has at most that many with probability 1 - ``confidence``; -1 for none."""
     if not 0.0 < share < 1.0 or not 0.0 < confidence < 1.0:

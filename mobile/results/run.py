@@ -38,13 +38,15 @@ class RunSpec:
 class Invocations:
     """The invocations of one phase as columns of equal length, nanoseconds on the device's clock (array type ``q``).
 
-    ``notes``: what else the runner tells of each, None where there is nothing.
+    ``notes``: what else the runner tells of each, None where there is nothing. ``scheduled_ns``: when the query of each
+    was due, of scenarios with a schedule or with queries of several samples; else empty.
     """
 
     start_ns: array[int] = field(default_factory=lambda: array("q"))
     duration_ns: array[int] = field(default_factory=lambda: array("q"))
     stages: dict[str, array[int]] = field(default_factory=dict)
     notes: dict[str, list[float | None]] = field(default_factory=dict)
+    scheduled_ns: array[int] = field(default_factory=lambda: array("q"))
 
     def __len__(self) -> int:
         return len(self.duration_ns)

@@ -3,7 +3,9 @@
 Invalid: the run failed, was stopped or its stream was cut; less was measured than was asked for; the device
 throttled (throttle.py), or nothing that would have shown it had values; it was not as cool as asked for; a setting
 (governor, power mode) changed in mid-run; other processes took more than the limit; the sampler missed more than a
-tenth of its ticks; energy was taken from a battery that was being charged; the provider that was asked for ran less
+tenth of its ticks; memory ran short (swap, stalls), the wall clock was set, the device slept, a charger came or went
+(surroundings.py); a scenario's own rule is not kept (scenario.py: too few queries for its percentile, a latency bound);
+energy was taken from a battery that was being charged; the provider that was asked for ran less
 than half of the model. A warning, because the figures still are what happened: latency drifted by more than a fifth
 (no steady state), a part of the model fell back to another provider, a runner gives no percentiles, clocks were capped
 from the start, a sensor had gaps, a setting could not be verified or put back.
@@ -16,7 +18,9 @@ from typing import Any, NamedTuple
 
 from mobile.results.circumstances import circumstances
 from mobile.results.run import Run
+from mobile.results.scenario import OPEN, judge_scenario, scenario_of
 from mobile.results.stats import third_shift
+from mobile.results.surroundings import surroundings
 from mobile.results.throttle import throttling
 from mobile.results.window import measured_window, summary_of
 
@@ -44,9 +48,9 @@ def judge(run: Run, invocations: int | None, energy: Mapping[str, Any] | None = 
             reasons += _too_little(run, invocations)
         seen = throttling(run)
         reasons += seen.signs
-        around = circumstances(run, energy)
-        reasons += around.reasons + _missed(run)
-        warnings += _shift(run) + seen.remarks + around.warnings + _missed_by_sources(run)
+        around, beside = circumstances(run, energy), surroundings(run)
+        reasons += around.reasons + beside.reasons + _missed(run)
+        warnings += _shift(run) + seen.remarks + around.warnings + beside.warnings + _missed_by_sources(run)
         if seen.unseen and len(seen.unseen) == seen.live:
             reasons.append(f"throttling was not watched: {'; '.join(seen.unseen[:3])}")
         else:
@@ -75,10 +79,15 @@ def _too_little(run: Run, invocations: int | None) -> list[str]:
         return ["nothing was measured"]
     reasons = _lost(run)
     least = spec.get("min_count") or 0
-    if invocations < least:
+    if scenario_of(run):
+        reasons += judge_scenario(run)  # its minimum is one of queries
+    elif invocations < least:
         reasons.append(f"{invocations} invocations were measured, the minimum is {least}")
     window = measured_window(run)
     least_s = spec.get("min_duration_s") or 0.0
+    if scenario_of(run).get("name") in OPEN:  # the last query that was due in time may well be done before
+        ended = (run.event("measured") or {}).get("reason")
+        return reasons + ([] if ended == "minimums" else [f"it ended before its minimums were reached ({ended})"])
     if window is not None and window.duration_s < least_s * (1 - DURATION_TOLERANCE):
         reasons.append(f"measured for {window.duration_s:.3g} s, the minimum is {least_s:g} s")
     return reasons
