@@ -12,6 +12,7 @@ from mobile.benchmark.models import Model
 from mobile.benchmark.options import BenchOptions
 from mobile.benchmark.outcomes import Failure, Left, Progress, state_of
 from mobile.benchmark.session import DeviceSession, Plan, new_plan
+from mobile.benchmark.together import groups, measure_together, plans_of
 from mobile.deadline import Deadline
 from mobile.errors import AuthenticationFailed, DeviceUnreachable, EdgewiseError, LinkLost, StoreError
 from mobile.results.run import Run
@@ -79,7 +80,9 @@ class DeviceWork:
             except EdgewiseError as error:
                 self._fail(line, self._slots, error)
                 return
-            if manner.detach:
+            if manner.together:
+                self._together(line, session)
+            elif manner.detach:
                 self._detach(line, session)
             else:
                 self._measure(line, session)
@@ -126,6 +129,40 @@ class DeviceWork:
         started.end(plan.run_id)
         self._tell(line, slot, "done")
         return run
+
+    def _together(self, line: Line[Progress | Numbered], session: DeviceSession) -> None:
+        """Every model at the same time; each group of runs once the one before is over."""
+        for group in groups(self._slots):
+            line.check()
+            plans = plans_of(group)
+            ids = [plan.run_id for plan in plans]
+            told: set[int] = set()
+
+            def tell(slot: Slot, outcome: Run | EdgewiseError, told: set[int] = told) -> None:
+                told.add(slot.number)
+                if isinstance(outcome, EdgewiseError):
+                    self._fail(line, [slot], outcome)
+                    return
+                self._tell(line, slot, "done")
+                line.tell((slot.number, outcome))
+
+            def on_record(slot: Slot, record: dict[str, Any]) -> None:
+                state = state_of(record)
+                if state is not None:
+                    self._tell(line, slot, state, record)
+
+            self._tell(line, group[0], "push")
+            self._terms.started.add(
+                [self._started(slot, plan, detached=False) for slot, plan in zip(group, plans, strict=True)]
+            )
+            try:
+                measure_together(session, group, plans, self._terms.store.add, on_record, tell)
+            except StoreError:
+                raise
+            except EdgewiseError as error:
+                self._fail(line, [slot for slot in group if slot.number not in told], error)
+            finally:
+                self._terms.started.end(*ids)
 
     def _detach(self, line: Line[Progress | Numbered], session: DeviceSession) -> None:
         plans = [new_plan(slot.model, slot.options, slot.remarks) for slot in self._slots]

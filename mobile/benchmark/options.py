@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from mobile.benchmark.conditions import ConditionOptions
+from mobile.benchmark.scenario import check_scenario
 from mobile.errors import UsageError
 
 RUNNER_OF_FORMAT = {"onnx": "ort", "tflite": "litert", "split": "split"}
@@ -46,6 +47,8 @@ class BenchOptions:
     task: str = "bench"
     evaluation: Mapping[str, Any] = field(default_factory=dict)  # of task "evaluate": see device_agents/answers.py
     stages: Path | None = None  # the user's preprocess and postprocess, run on the device
+    scenario: Mapping[str, Any] = field(default_factory=dict)  # how queries come: mobile.benchmark.scenario.scenario()
+    beside: tuple[str, ...] = ()  # the models that are measured at the same time; filled in by Manner.together
     conditions: ConditionOptions = field(default_factory=ConditionOptions)
 
     def __post_init__(self) -> None:
@@ -55,6 +58,7 @@ class BenchOptions:
                 raise UsageError(f"--{name} is empty, expected at least one value")
         if self.repeat < 1:
             raise UsageError(f"--repeat is {self.repeat}, expected at least 1")
+        check_scenario(self.scenario, self.batch, self.command_preset)
         if self.duration_s > self.max_duration_s:
             raise UsageError(
                 f"--duration {self.duration_s:g} s is longer than --max-duration {self.max_duration_s:g} s",
@@ -101,5 +105,7 @@ class BenchOptions:
             command=command,
             split=dict(self.split),
             evaluation=dict(self.evaluation),
+            scenario=dict(self.scenario) if self.task == "bench" else {},
+            beside=list(self.beside),
             **self.conditions.agent_fields(),
         ).to_json()

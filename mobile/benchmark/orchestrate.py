@@ -17,6 +17,7 @@ from mobile.benchmark.follow import RECONNECT_S
 from mobile.benchmark.models import NO_MODEL, Model, check_runner, open_model
 from mobile.benchmark.options import BenchOptions
 from mobile.benchmark.outcomes import BenchResult, Failure, Left, Progress
+from mobile.benchmark.together import check_together
 from mobile.errors import EdgewiseError, UsageError
 from mobile.results.run import Run
 from mobile.results.started import StartedRuns, content_of
@@ -35,7 +36,8 @@ class Manner:
 
     ``detach``: runs are started and left. ``resume``: the newest request of the same content is taken up again where it
     is not complete. ``reconnect_s``: how long a broken link may take to come back. ``break_lock``: a run of somebody
-    else that is going on is ended. ``label``: a name that the runs keep, to find them by.
+    else that is going on is ended. ``label``: a name that the runs keep, to find them by. ``together``: all models at
+    the same time, see together.py.
     """
 
     detach: bool = False
@@ -43,6 +45,7 @@ class Manner:
     reconnect_s: float = RECONNECT_S
     break_lock: bool = False
     label: str | None = None
+    together: bool = False
 
     @property
     def remarks(self) -> dict[str, str]:
@@ -119,6 +122,9 @@ class Request:
             raise UsageError(f"{options.inputs}: no such file", hint="give inputs as .npz, one array for each input")
         devices = _devices(inventory, on)
         opened, damaged = _open_models(models, options)
+        manner = manner or Manner()
+        if manner.together:
+            check_together(opened, options, detach=manner.detach, resume=manner.resume)
         if store is None:
             from mobile.results.store import RunStore as Store
 

@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from mobile.cli import bench_compare
+from mobile.cli import bench_compare, find_qps
 from mobile.cli.conditions import condition_options, conditions
 from mobile.cli.output import json_option, open_inventory, open_store
 from mobile.cli.parsing import bindings, cpu_list, number_list, scales, text_list
 from mobile.cli.results import exit_code, show
+from mobile.cli.scenario import program, scenario_fields, scenario_options
 
 if TYPE_CHECKING:
     from mobile.benchmark import BenchOptions
@@ -52,9 +53,7 @@ if TYPE_CHECKING:
 )
 @click.option("--runner", type=click.Choice(["ort", "litert", "command", "null"]), help="Runner; else by the format.")
 @click.option("--command", "command_line", help="For --runner command: program and arguments; {model} is the file.")
-@click.option(
-    "--preset", type=click.Choice(["benchmark_model", "trtexec"]), help="For --runner command: known program."
-)
+@scenario_options
 @condition_options
 @bench_compare.compare_options
 @click.option("--label", metavar="NAME", help="A name that the runs keep, to select them by: label=NAME.")
@@ -84,11 +83,14 @@ def command(ctx: click.Context, /, files: tuple[str, ...], on: tuple[str, ...], 
         reconnect_s=asked["reconnect"],
         break_lock=asked["break_lock"],
         label=asked["label"],
+        together=asked["together"],
     )
     in_turns = bench_compare.wanted(asked)
     request = Request.of(
         files, names, _options(asked), inventory=open_inventory(ctx), store=open_store(ctx), manner=manner
     )
+    if asked["find_qps"]:
+        return find_qps.run(request, asked, as_json)
     if in_turns:
         return bench_compare.run(request, asked, as_json)
     outcomes: dict[int, Outcome] = {}
@@ -118,7 +120,7 @@ def _stored(outcomes: dict[int, Outcome]) -> int:
 def _options(asked: dict[str, Any]) -> BenchOptions:
     from mobile.benchmark import BenchOptions
 
-    preset, command_line = asked["preset"], asked["command_line"]
+    command_line = asked["command_line"]
     return BenchOptions(
         runner=asked["runner"],
         threads=asked["threads"] or (None,),
@@ -131,14 +133,12 @@ def _options(asked: dict[str, Any]) -> BenchOptions:
         seed=asked["seed"],
         warmup_count=asked["warmup"],
         warmup_duration_s=asked["warmup_duration"],
-        min_count=asked["min_count"],
-        duration_s=asked["duration"],
-        max_duration_s=asked["max_duration"],
+        **scenario_fields(asked),
         sample_period_s=asked["sample_period"],
         load_timeout_s=asked["load_timeout"],
         hang_timeout_s=asked["hang_timeout"],
         repeat=asked["repeat"],
         command=tuple(shlex.split(command_line)) if command_line else (),
-        command_preset=preset,
+        command_preset=program(asked),
         conditions=conditions(asked),
     )

@@ -13,7 +13,10 @@ if TYPE_CHECKING:
     from mobile.compare.metrics import Metric
     from mobile.compare.verdict import Comparison
 
-METRICS = ("p50", "p90", "p99", "mean", "energy", "above-idle", "load", "first", "memory")  # mobile.compare.metrics
+METRICS = (  # mobile.compare.metrics
+    *("p50", "p90", "p99", "mean", "query-p50", "query-p90", "query-p99"),
+    *("energy", "above-idle", "load", "first", "memory"),
+)
 MOST_LISTED = 5
 
 

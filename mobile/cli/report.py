@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from mobile.cli import scenario_report
 from mobile.cli.output import open_store, plain_table, print_json, print_table
 
 if TYPE_CHECKING:
@@ -23,9 +24,13 @@ FORMATS = ("table", "md", "csv", "json", "jsonl")
     "--format", "form", type=click.Choice(FORMATS), default="table", show_default=True, help="How to write them."
 )
 @click.option("--frames", is_flag=True, help="Of split runs: every frame, its decision and what became of it.")
+@click.option("--mlperf", "as_mlperf", is_flag=True, help="Of scenarios: in the layout of LoadGen's summary.")
+@click.option("--minutes", "by_minute", is_flag=True, help="The course of long runs: latency, heat, power, energy.")
 @click.option("--json", "as_json", is_flag=True, help="The same as --format json.")
 @click.pass_context
-def command(ctx: click.Context, run_ids: tuple[str, ...], form: str, frames: bool, as_json: bool) -> int:
+def command(
+    ctx: click.Context, /, run_ids: tuple[str, ...], form: str, frames: bool, as_json: bool, **asked: Any
+) -> int:
     """Figures of stored runs, as a table or as data.
 
     RUN is an id, the start of one, or "last" (also when none is given). The figures are computed from the raw samples.
@@ -35,6 +40,10 @@ def command(ctx: click.Context, run_ids: tuple[str, ...], form: str, frames: boo
 
     store = open_store(ctx)
     form = "json" if as_json else form
+    if asked["as_mlperf"]:
+        return scenario_report.mlperf([store.get(run_id) for run_id in run_ids or ("last",)])
+    if asked["by_minute"]:
+        return scenario_report.minutes([store.get(run_id) for run_id in run_ids or ("last",)], form)
     if frames:
         return _frames([store.get(run_id) for run_id in run_ids or ("last",)], form)
     rows = [figures(store.get(run_id)) for run_id in run_ids or ("last",)]

@@ -21,9 +21,11 @@ MODEL = "model"
 PLACE = ("device", "board", "provenance", "power_mode", "governor", "clocks_locked", "slow_down")
 SENSOR = ("energy_scope", "energy_sensor", "energy_method")
 # Of the agent's spec: where things lie, how long to wait, and what is listed under another name.
+# How queries came: under another name each, so that `compare scenario_qps=20` selects.
+SCENARIO = ("qps", "rate_hz", "late", "samples_per_query", "latency_bound_s", "seed")
 _NOT_CONDITIONS = {
     *("model_path", "python_path", "load_timeout_s", "hang_timeout_s", "max_duration_s", "run_dir", "root", "schema"),
-    *("idle_s", "slow_down", "task", "conditions", "provider"),
+    *("idle_s", "slow_down", "task", "conditions", "provider", "scenario", "barrier"),
 }
 _VARYING_TERMS = ("cool_back_to", "gate_timeout_s")
 
@@ -47,6 +49,8 @@ def conditions_of(row: Mapping[str, Any], what: Metric | None = None) -> dict[st
     spec = row.get("spec") or {}
     terms = {key: value for key, value in (spec.get("conditions") or {}).items() if key not in _VARYING_TERMS}
     found: dict[str, Any] = {
+    asked = spec.get("scenario")
+    asked = asked if isinstance(asked, Mapping) else {}
         "device": row.get("device"),
         "board": facts.get("model") or facts.get("soc"),
         "provenance": row.get("provenance"),
@@ -59,6 +63,8 @@ def conditions_of(row: Mapping[str, Any], what: Metric | None = None) -> dict[st
         "conditions": terms or None,
         **{key: value for key, value in spec.items() if key not in _NOT_CONDITIONS},
     }
+        "scenario": asked.get("name"),
+        **{f"scenario_{key}": asked.get(key) for key in SCENARIO},
     if what is not None and what.name in ENERGY:
         energy = row.get("energy") or {}
         found.update(zip(SENSOR, (energy.get("scope"), energy.get("sensor"), energy.get("method")), strict=True))

@@ -43,6 +43,9 @@ METRICS = {
         Metric("p90", "90th percentile of latency", "s", ("latency_s", "p90"), 0.9),
         Metric("p99", "99th percentile of latency", "s", ("latency_s", "p99"), 0.99),
         Metric("mean", "mean latency", "s", ("latency_s", "mean")),
+        Metric("query-p50", "median latency of queries", "s", ("scenario", "latency_s", "p50")),
+        Metric("query-p90", "90th percentile of queries", "s", ("scenario", "latency_s", "p90")),
+        Metric("query-p99", "99th percentile of queries", "s", ("scenario", "latency_s", "p99")),
         Metric("energy", "energy of an inference", "J", ("energy", "per_inference_j"), None, "more", "less"),
         Metric(
             "above-idle", "energy above idle of an inference", "J",
@@ -82,6 +85,8 @@ def value_of(row: Mapping[str, Any], what: Metric) -> float:
 
 
 def _why(row: Mapping[str, Any], what: Metric) -> str:
+    if what.path[0] == "scenario" and row.get("scenario") is None:
+        return f"no {what.title}: it was measured without --scenario"
     keys = {"latency_s": "latency_missing", "energy": "energy_missing"}
     told = row.get(keys.get(what.path[0], ""))
     if what.name == "above-idle" and isinstance(row.get("energy"), Mapping):

@@ -143,3 +143,28 @@ def _why_none(run: Run) -> str:
     if absent:
         return "; ".join(dict.fromkeys(absent))
     return "this device has no energy or power sensor"
+
+
+def widest_total(run: Run) -> Total | None:
+    """The widest whole that has a figure over the run; None where there is none."""
+    window = measured_window(run)
+    if window is None:
+        return None
+    for total in totals(_sampled(run)):
+        try:
+            _check_battery(run, window, total, force=False)
+            measure(run, total, window, None)
+        except NoEnergyError:
+            continue
+        return total
+    return None
+
+
+def part_energy(run: Run, total: Total | None, window: Window) -> tuple[float | None, str | None]:
+    """(joules of the total in a part of the run, None), or (None, the reason)."""
+    if total is None:
+        return None, "no whole of the device has an energy figure"
+    try:
+        return measure(run, total, window, None).total_j, None
+    except NoEnergyError as error:
+        return None, str(error)

@@ -15,6 +15,7 @@ from mobile.results.frames import told
 from mobile.results.metered import meter_energies
 from mobile.results.run import Run
 from mobile.results.stats import LATENCY_KEYS, describe_ns, describe_stages
+from mobile.results.scenario import percentiles, queries, scenario
 from mobile.results.thermal import thermal
 from mobile.results.verdict import judge
 from mobile.results.window import measured_window, summary_of
@@ -33,7 +34,10 @@ def figures(run: Run) -> dict[str, Any]:
     clocks [{sensor, scope, note, median_hz, min_hz, max_hz, samples}] or null, clocks_missing (clocks.py);
     energy or null, energy_missing, energy_needed_s (how long to measure instead), energy_all (energy.py);
     split (of a split run what became of its frames, else null; frames.py has them one by one);
-    harness {sampler_cpu_share, missed_ticks, ticks, supervisor_cpu_s};
+    quality or null, quality_missing (quality.py, mobile.quality.assess);
+    percentiles {p90, p95, p97, p99, p999: {value_s, bound_s, discarded, needed}} of queries (scenario.py) or null;
+    scenario or null (scenario.py); beside [the models measured at the same time];
+    harness {sampler_cpu_share, missed_ticks, ticks, supervisor_cpu_s, spin_s (busy waiting for a scenario's queries)};
     failure {code, message, hint, phase} or null.
     """
     measured = run.phase("measure")
@@ -43,6 +47,7 @@ def figures(run: Run) -> dict[str, Any]:
     joules, joules_missing = widest(run, totals)
     verdict = judge(run, count, joules)
     latency, latency_missing = _latency(run, own)
+    asked = scenario(run)
     heat, heat_missing = thermal(run)
     speeds, speeds_missing = clocks(run)
     warnings = verdict.warnings + ([f"no percentiles: {latency_missing}"] if own and latency_missing else [])
@@ -63,6 +68,9 @@ def figures(run: Run) -> dict[str, Any]:
         "latency_missing": latency_missing,
         "stages_s": own.get("stages_s") or describe_stages(measured.stages),
         "throughput_per_s": _throughput(run, own),
+        "percentiles": _percentiles(run, asked),
+        "scenario": asked,
+        "beside": list(run.spec.agent_spec.get("beside") or []),
         "cold_start_s": _cold_start(run, own),
         "memory_bytes": _memory(run, own),
         "thermal": heat,
@@ -96,6 +104,14 @@ def _throughput(run: Run, own: dict[str, Any]) -> float | None:
     """Items per second. Of a summary: the invocations a second that the program tells, else one per mean latency."""
     batch = int(run.spec.agent_spec.get("batch") or 1)
     window, count = measured_window(run), len(run.phase("measure"))
+def _percentiles(run: Run, asked: dict[str, Any] | None) -> dict[str, Any] | None:
+    """Those of whole queries, with their bounds; None where no single times are known."""
+    if not len(run.phase("measure")):
+        return None
+    found: dict[str, Any] = asked["percentiles"] if asked else percentiles(queries(run).latency_ns)
+    return found
+
+
     if count and window is not None and window.duration_s > 0:
         return batch * count / window.duration_s
     told, mean = own.get("throughput_per_s"), (own.get("latency_s") or {}).get("mean")
@@ -128,4 +144,5 @@ def _memory(run: Run, own: dict[str, Any]) -> dict[str, int | None]:
 def _harness(run: Run) -> dict[str, Any]:
     """What measuring cost: CPU share of the sampler, ticks it missed and held, CPU time of the supervisor."""
     overhead = (run.done or {}).get("overhead") or {}
-    return {key: overhead.get(key) for key in ("sampler_cpu_share", "missed_ticks", "ticks", "supervisor_cpu_s")}
+    found = {key: overhead.get(key) for key in ("sampler_cpu_share", "missed_ticks", "ticks", "supervisor_cpu_s")}
+    return {**found, "spin_s": (run.event("measured") or {}).get("spin_s")}
