@@ -20,9 +20,9 @@ MODEL = "model"
 # Of the place: never allowed by a selector alone.
 PLACE = ("device", "board", "provenance", "power_mode", "governor", "clocks_locked", "slow_down")
 SENSOR = ("energy_scope", "energy_sensor", "energy_method")
-# Of the agent's spec: where things lie, how long to wait, and what is listed under another name.
 # How queries came: under another name each, so that `compare scenario_qps=20` selects.
 SCENARIO = ("qps", "rate_hz", "late", "samples_per_query", "latency_bound_s", "seed")
+# Of the agent's spec: where things lie, how long to wait, and what is listed under another name.
 _NOT_CONDITIONS = {
     *("model_path", "python_path", "load_timeout_s", "hang_timeout_s", "max_duration_s", "run_dir", "root", "schema"),
     *("idle_s", "slow_down", "task", "conditions", "provider", "scenario", "barrier"),
@@ -48,9 +48,9 @@ def conditions_of(row: Mapping[str, Any], what: Metric | None = None) -> dict[st
     facts = environment.get("device") or {}
     spec = row.get("spec") or {}
     terms = {key: value for key, value in (spec.get("conditions") or {}).items() if key not in _VARYING_TERMS}
-    found: dict[str, Any] = {
     asked = spec.get("scenario")
     asked = asked if isinstance(asked, Mapping) else {}
+    found: dict[str, Any] = {
         "device": row.get("device"),
         "board": facts.get("model") or facts.get("soc"),
         "provenance": row.get("provenance"),
@@ -61,10 +61,10 @@ def conditions_of(row: Mapping[str, Any], what: Metric | None = None) -> dict[st
         "runtime": _version(environment.get("runtime")),
         "provider": environment.get("provider") or spec.get("provider"),
         "conditions": terms or None,
-        **{key: value for key, value in spec.items() if key not in _NOT_CONDITIONS},
-    }
         "scenario": asked.get("name"),
         **{f"scenario_{key}": asked.get(key) for key in SCENARIO},
+        **{key: value for key, value in spec.items() if key not in _NOT_CONDITIONS},
+    }
     if what is not None and what.name in ENERGY:
         energy = row.get("energy") or {}
         found.update(zip(SENSOR, (energy.get("scope"), energy.get("sensor"), energy.get("method")), strict=True))

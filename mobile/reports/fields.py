@@ -139,6 +139,13 @@ def _latency(name: str, kind: str) -> Field:
     return Field(f"latency_{name}_s", name, ("latency_s", name), kind, units.pretty_seconds, numeric=True, timed=True)
 
 
+def _bound(name: str) -> Field:
+    """The one-sided bound of a percentile (99 %), of whole queries where there is a scenario."""
+    path = ("percentiles", name, "bound_s")
+    title = f"{name} at most"
+    return Field(f"query_{name}_bound_s", title, path, "data", units.pretty_seconds, numeric=True, timed=True)
+
+
 FIELDS: tuple[Field, ...] = (
     Field("id", "run", ("id",), "condition", plain),
     Field("created_utc", "at (UTC)", ("created_utc",), "data", plain),
@@ -161,19 +168,17 @@ FIELDS: tuple[Field, ...] = (
     Field("power_mode", "power mode", ("environment", "power_mode"), "condition", _power_mode),
     Field("clocks_locked", "clocks locked", ("environment", "clocks_locked"), "condition", _yes_no),
     Field("conditions", "conditions", ("spec", "conditions"), "condition", plain),
-def _bound(name: str) -> Field:
-    """The one-sided bound of a percentile (99 %), of whole queries where there is a scenario."""
-    path = ("percentiles", name, "bound_s")
-    title = f"{name} at most"
-    return Field(f"query_{name}_bound_s", title, path, "data", units.pretty_seconds, numeric=True, timed=True)
-
-
+    Field("scenario", "scenario", ("scenario", "words"), "condition", plain),
+    Field("beside", "beside", ("beside",), "condition", plain),
     Field("edgewise", "edgewise", ("environment", "edgewise"), "condition", plain),
     Field("start_temperature_c", "at start", ("environment", "start_temperature_c"), "data", units.pretty_degrees),
     Field("invocations", "n", ("invocations",), "figure", plain, numeric=True),
     _latency("p50", "key"),
     _latency("p90", "figure"),
     _latency("p99", "figure"),
+    _bound("p90"),
+    _bound("p99"),
+    Field("scenario_result", "result", ("scenario", "result"), "figure", plain, timed=True),
     _latency("mean", "data"),
     _latency("min", "data"),
     _latency("max", "figure"),
@@ -191,17 +196,12 @@ def _bound(name: str) -> Field:
         ("thermal", "peak_c"),
         "figure",
         units.pretty_degrees,
-    Field("scenario", "scenario", ("scenario", "words"), "condition", plain),
-    Field("beside", "beside", ("beside",), "condition", plain),
         numeric=True,
         timed=True,
         beside=_from_start,
     ),
     Field("thermal_start_c", "measured from", ("thermal", "start_c"), "data", units.pretty_degrees, numeric=True),
     ClockField(
-    _bound("p90"),
-    _bound("p99"),
-    Field("scenario_result", "result", ("scenario", "result"), "figure", plain, timed=True),
         "clock_hz",
         "clock",
         ("clocks", "median_hz"),

@@ -14,8 +14,8 @@ from mobile.results.energy import energies, widest
 from mobile.results.frames import told
 from mobile.results.metered import meter_energies
 from mobile.results.run import Run
-from mobile.results.stats import LATENCY_KEYS, describe_ns, describe_stages
 from mobile.results.scenario import percentiles, queries, scenario
+from mobile.results.stats import LATENCY_KEYS, describe_ns, describe_stages
 from mobile.results.thermal import thermal
 from mobile.results.verdict import judge
 from mobile.results.window import measured_window, summary_of
@@ -33,10 +33,10 @@ def figures(run: Run) -> dict[str, Any]:
     cold_start_s {load, first}; memory_bytes {before_load, peak_rss}; thermal or null, thermal_missing (thermal.py);
     clocks [{sensor, scope, note, median_hz, min_hz, max_hz, samples}] or null, clocks_missing (clocks.py);
     energy or null, energy_missing, energy_needed_s (how long to measure instead), energy_all (energy.py);
-    split (of a split run what became of its frames, else null; frames.py has them one by one);
     quality or null, quality_missing (quality.py, mobile.quality.assess);
     percentiles {p90, p95, p97, p99, p999: {value_s, bound_s, discarded, needed}} of queries (scenario.py) or null;
     scenario or null (scenario.py); beside [the models measured at the same time];
+    split (of a split run what became of its frames, else null; frames.py has them one by one);
     harness {sampler_cpu_share, missed_ticks, ticks, supervisor_cpu_s, spin_s (busy waiting for a scenario's queries)};
     failure {code, message, hint, phase} or null.
     """
@@ -46,8 +46,8 @@ def figures(run: Run) -> dict[str, Any]:
     totals = meter_energies(run, count) + energies(run, count)
     joules, joules_missing = widest(run, totals)
     verdict = judge(run, count, joules)
-    latency, latency_missing = _latency(run, own)
     asked = scenario(run)
+    latency, latency_missing = _latency(run, own)
     heat, heat_missing = thermal(run)
     speeds, speeds_missing = clocks(run)
     warnings = verdict.warnings + ([f"no percentiles: {latency_missing}"] if own and latency_missing else [])
@@ -66,11 +66,11 @@ def figures(run: Run) -> dict[str, Any]:
         "invocations": count,
         "latency_s": latency,
         "latency_missing": latency_missing,
-        "stages_s": own.get("stages_s") or describe_stages(measured.stages),
-        "throughput_per_s": _throughput(run, own),
         "percentiles": _percentiles(run, asked),
         "scenario": asked,
         "beside": list(run.spec.agent_spec.get("beside") or []),
+        "stages_s": own.get("stages_s") or describe_stages(measured.stages),
+        "throughput_per_s": _throughput(run, own),
         "cold_start_s": _cold_start(run, own),
         "memory_bytes": _memory(run, own),
         "thermal": heat,
@@ -100,10 +100,6 @@ def _latency(run: Run, own: dict[str, Any]) -> tuple[dict[str, float | None], st
     return latency, f"{', '.join(missing)}: {why}" if missing else None
 
 
-def _throughput(run: Run, own: dict[str, Any]) -> float | None:
-    """Items per second. Of a summary: the invocations a second that the program tells, else one per mean latency."""
-    batch = int(run.spec.agent_spec.get("batch") or 1)
-    window, count = measured_window(run), len(run.phase("measure"))
 def _percentiles(run: Run, asked: dict[str, Any] | None) -> dict[str, Any] | None:
     """Those of whole queries, with their bounds; None where no single times are known."""
     if not len(run.phase("measure")):
@@ -112,6 +108,10 @@ def _percentiles(run: Run, asked: dict[str, Any] | None) -> dict[str, Any] | Non
     return found
 
 
+def _throughput(run: Run, own: dict[str, Any]) -> float | None:
+    """Items per second. Of a summary: the invocations a second that the program tells, else one per mean latency."""
+    batch = int(run.spec.agent_spec.get("batch") or 1)
+    window, count = measured_window(run), len(run.phase("measure"))
     if count and window is not None and window.duration_s > 0:
         return batch * count / window.duration_s
     told, mean = own.get("throughput_per_s"), (own.get("latency_s") or {}).get("mean")
