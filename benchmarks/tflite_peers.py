@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,6 +31,17 @@ data = [{name: image[None]} for image in images]
 work = quantizer.Quantizer(source, recipe.static_wi8_ai8())
 result = work.quantize(work.calibrate({key: data}))
 open(output, "wb").write(result.quantized_model)
+"""
+
+_LITERT_TORCH = """
+import sys
+code, weights, output = sys.argv[1:]
+sys.path.insert(0, code)
+import torch, litert_torch
+from efficientnet_lite_pytorch import EfficientNet
+model = EfficientNet.from_name("efficientnet-lite0")
+model.load_state_dict(torch.load(weights, map_location="cpu", weights_only=True))
+litert_torch.convert(model.eval(), (torch.zeros(1, 3, 224, 224),)).export(output)
 """
 
 
@@ -73,7 +85,7 @@ def _python_312() -> str:
 def measured(command: list[str | Path], limit_s: float, cwd: Path | None = None) -> Cost:
     """Runs a command: what it took. Missing with its last words when it fails or takes too long."""
     start = time.perf_counter()
-    with (Path(cwd or ".") / "peer.log").open("w+") as log:
+    with tempfile.TemporaryFile("w+") as log:
         process = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT, cwd=cwd)
         while True:
             pid, status, usage = os.wait4(process.pid, os.WNOHANG)
@@ -116,3 +128,11 @@ def quantizer(source: Path, images: Path, output: Path) -> Cost:
     """ai-edge-quantizer's static int8 of a float file, calibrated with an .npy of images [n, 3, height, width]."""
     python = environment("quantizer", QUANTIZER)
     return measured([python, "-c", _QUANTIZE, source, images, output], 300, output.parent)
+
+
+def litert_torch(code: Path, weights: Path, output: Path) -> Cost:
+    """litert-torch's float file of EfficientNet-Lite0, its batch 1. Its environment (2 GB) is never made here."""
+    given = os.environ.get("EDGEWISE_PEER_LITERT_TORCH")
+    if not given:
+        raise Missing("EDGEWISE_PEER_LITERT_TORCH names no Python with litert-torch")
+    return measured([given, "-c", _LITERT_TORCH, code, weights, output], 600, output.parent)

@@ -22,7 +22,7 @@ from tests.support import real_feeds
 from tests.support.real_models import efficientnet_lite0
 
 CALIBRATION, QUESTIONS = 12, 100
-_SHAPE = (3, 224, 224)
+SHAPE = (3, 224, 224)
 
 
 def main() -> None:
@@ -38,7 +38,7 @@ def main() -> None:
         np.save(given, images[:CALIBRATION])
         command = [sys.executable, "-m", "benchmarks.tflite_speed", "--ours", source, given, work / "ours.tflite"]
         cost = measured(command, 300)
-        floats, first = onnx2tf(source, work / "peer", {"image": (1, *_SHAPE)})
+        floats, first = onnx2tf(source, work / "peer", {"image": (1, *SHAPE)})
         second = quantizer(floats, given, work / "theirs.tflite")
         peer = Cost(first.seconds + second.seconds, max(first.peak_bytes, second.peak_bytes))
         answers = expected(source, images[CALIBRATION:])
@@ -67,7 +67,7 @@ def _mb(size: float) -> str:
 def noise(count: int) -> np.ndarray:
     """Images [n, 3, 224, 224] of smooth noise within -2..2, seeded."""
     random = np.random.default_rng(0)
-    found = random.normal(size=(count, *_SHAPE))
+    found = random.normal(size=(count, *SHAPE))
     for axis in (1, 2, 3):
         for _ in range(8):
             found = (found + np.roll(found, 1, axis) + np.roll(found, -1, axis)) / 3
@@ -83,7 +83,7 @@ def ours(source: Path, images: Path, output: Path) -> None:
     from exporters.tflite.quantise import quantise
     from exporters.tflite.rules import LITERT_2_3
 
-    program = export_tflite(ir.load(source), None, {"image": (1, *_SHAPE)})
+    program = export_tflite(ir.load(source), None, {"image": (1, *SHAPE)})
     feeds = ({"image": image[None]} for image in np.load(images))
     flat.write(quantise(program, "int8", LITERT_2_3, feeds).program, output)
 
@@ -100,7 +100,7 @@ def judged(content: bytes, images: np.ndarray, answers: np.ndarray) -> tuple[flo
     source, sink = session.scales()
     times, right, errors = [], 0, []
     for image, want in zip(images, answers, strict=True):
-        given = image[None] if dims[1] == _SHAPE[0] else np.ascontiguousarray(image[None].transpose(0, 2, 3, 1))
+        given = image[None] if dims[1] == SHAPE[0] else np.ascontiguousarray(image[None].transpose(0, 2, 3, 1))
         if source:
             given = np.clip(np.rint(given / source[0]) + source[1], -128, 127).astype(np.int8)
         start = time.perf_counter()

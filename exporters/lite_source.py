@@ -45,6 +45,7 @@ def build(job: Job, stage: Staging, built: Built, runtime: Runtime) -> Source:
     if job.scheme == "int8" and samples is None:
         built.notes.append(stages.GENERATED_NOTE)
     built.recipe = done.recipe
+    built.notes += done.notes
     content = flat.to_bytes(done.program)
     (stage.folder / job.output.name).write_bytes(content)
     if job.verify:

@@ -26,21 +26,31 @@ _SAMPLED_VALUES = 8192  # of one tensor and one feed, at random: a stride would 
 _KEPT_VALUES = 98304  # of one tensor over all feeds
 _SHARES = np.linspace(0.4, 1.0, 25)  # of the full range, that are tried
 _STEPS = 255  # of int8
+_EXAMPLES = 4  # feeds that are kept, to run the quantised model on
 
 
 @dataclass
 class Ranges:
-    """The lowest and highest value of each float tensor of the main graph by its number, with some of its values."""
+    """The lowest and highest value of each float tensor of the main graph by its number, with some of its values.
+
+    ``examples``: the first feeds that they come from.
+    """
 
     bounds: dict[int, tuple[float, float]] = field(default_factory=dict)
     items: int = 0
+    examples: list[Feeds] = field(default_factory=list)
+    _infinite: set[int] = field(default_factory=set)
     _values: dict[int, list[NDArray[np.float32]]] = field(default_factory=dict)
     _chosen: dict[int, tuple[float, float]] = field(default_factory=dict)
 
     def of(self, place: int) -> tuple[float, float] | None:
-        """The range to quantise a tensor in, which includes 0; None when it never held finite values."""
+        """The range to quantise a tensor in, which includes 0.
+
+        None when it never held finite values, or infinite ones, too (an integer kernel may turn -inf into its largest
+        code), or zeros only: that says nothing of what it may hold, such as the mask of inputs without padding.
+        """
         found = self.bounds.get(place)
-        if found is None:
+        if found is None or place in self._infinite or found == (0.0, 0.0):
             return None
         if place not in self._chosen:
             low, high = min(found[0], 0.0), max(found[1], 0.0)
@@ -48,8 +58,10 @@ class Ranges:
         return self._chosen[place]
 
     def add(self, place: int, values: NDArray[Any]) -> None:
-        """Takes a tensor's values in. Infinities are left out: a mask's -inf is no range."""
+        """Takes a tensor's values in."""
         finite = values[np.isfinite(values)]
+        if finite.size < values.size:
+            self._infinite.add(place)
         if not finite.size:
             return
         low, high = float(finite.min()), float(finite.max())
@@ -93,6 +105,8 @@ def calibrate(program: Program, feeds: Iterable[Feeds], name: str = "the float m
                 raise InputError(f"calibration input {key!r} contains NaN")
         session.run(feed)
         ranges.items += 1
+        if len(ranges.examples) < _EXAMPLES:
+            ranges.examples.append(dict(feed))
         for place in wanted:
             values = session.value(place)
             if values is not None:

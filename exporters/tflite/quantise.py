@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from exporters.tflite.calibrate import calibrate
+from exporters.tflite.mixed import accuracy, remarks, static_int8
 from exporters.tflite.passes import clean
 from exporters.tflite.plain import float_program
-from exporters.tflite.quantise_static import quantise_static
 from exporters.tflite.quantise_weights import quantise_weights
 from exporters.tflite.rules import Runtime, check_loads
-from mobile.errors import ExportError, UsageError
+from mobile.errors import UsageError
 
 if TYPE_CHECKING:
     from exporters.tflite.ir import Program
@@ -23,10 +22,14 @@ SCHEMES = ("int8", "int8-dynamic", "int4", "int2")
 
 @dataclass
 class Quantised:
-    """A quantised program and, for its manifest, the recipe: what was done to how many operators and weights."""
+    """A quantised program and, for its manifest, the recipe: what was done to how many operators and weights.
+
+    ``notes``: what a user should know of it.
+    """
 
     program: Program
     recipe: dict[str, Any]
+    notes: list[str] = field(default_factory=list)
 
 
 def quantise(
@@ -42,12 +45,10 @@ def quantise(
     source = float_program(program)
     clean(source.main)
     if scheme == "int8":
-        small, report = quantise_static(source, calibrate(source, feeds), runtime, integer_io=integer_io)
-        if not report.int8:
-            raise ExportError("int8 found nothing that it could quantise", "Export it without --scheme.")
+        small, report = static_int8(source, feeds, runtime, integer_io=integer_io)
         recipe: dict[str, Any] = {"scheme": scheme, "int8": dict(report.int8), "float32": dict(report.float32)}
-        recipe |= {"items": report.items, "stored": dict(report.ways)}
-        return _checked(Quantised(small, recipe), runtime)
+        recipe |= {"items": report.items, "stored": dict(report.ways), **accuracy(report)}
+        return _checked(Quantised(small, recipe, remarks(report)), runtime)
     if scheme not in SCHEMES:
         raise UsageError(f"scheme {scheme!r} is not one of {', '.join(SCHEMES)}")
     small, stored = quantise_weights(source, scheme, runtime)

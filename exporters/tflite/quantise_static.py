@@ -6,42 +6,52 @@ Between both stand QUANTIZE and DEQUANTIZE. Inputs and outputs keep their types 
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Set
 from dataclasses import dataclass, field, replace
 
-import numpy as np
-
-from exporters.tflite import affine, int8_operators
+from exporters.tflite import affine
 from exporters.tflite.calibrate import Ranges
 from exporters.tflite.edit import Editor
-from exporters.tflite.int8_operators import FIXED, FREE, JOINS, MOVES, WEIGHTED, floats, shared_inputs
+from exporters.tflite.int8_choice import Choice, Scales
+from exporters.tflite.int8_operators import WEIGHTED, floats, shared_inputs
 from exporters.tflite.ir import NO_TENSOR, Graph, Operator, Program, Quant
 from exporters.tflite.quantise_weights import weights_in_bytes
 from exporters.tflite.rules import Runtime
 
-_MAX_SPREAD = 16.0  # a join of ranges further apart would cost the narrow one 4 of its 8 bits: it stays float
-_REUSE = 2.0  # an input of a join whose range is narrower than this keeps its own scale and is requantised
-_MAX_ELEMENTWISE_RANK = 4  # beyond it the integer kernels do not broadcast in both runtimes
-
 
 @dataclass
 class StaticReport:
-    """What became int8 and what stayed float: operators by name. ``ways``: how weights of the latter are stored."""
+    """What became int8 and what stayed float: operators by name. ``ways``: how weights of the latter are stored.
+
+    ``kept``: those of ``float32`` that have an int8 kernel, but would cost too much accuracy. ``cosine``: how near the
+    worst output is to the float model's on calibration inputs, None where that was not measured; ``cosine_plain`` the
+    same with all of ``kept`` in int8.
+    """
 
     int8: Counter[str] = field(default_factory=Counter)
     float32: Counter[str] = field(default_factory=Counter)
     items: int = 0
     ways: Counter[str] = field(default_factory=Counter)
+    kept: Counter[str] = field(default_factory=Counter)
+    cosine: float | None = None
+    cosine_plain: float | None = None
 
 
 def quantise_static(
-    program: Program, ranges: Ranges, runtime: Runtime, *, integer_io: bool = False
+    program: Program,
+    ranges: Ranges,
+    runtime: Runtime,
+    *,
+    integer_io: bool = False,
+    barred: Set[int] = frozenset(),
 ) -> tuple[Program, StaticReport]:
     """The program with an int8 main graph, and what happened to its operators.
 
-    ``integer_io``: inputs and outputs of quantised operators are int8 themselves instead of float32.
+    ``integer_io``: inputs and outputs of quantised operators are int8 themselves instead of float32. ``barred``:
+    tensors that stay float32, and with them the operators that read or write them.
     """
-    chosen = _Choice(program.main, ranges).made()
-    scales = _Scales(program.main, ranges, chosen)
+    chosen = Choice(program.main, ranges, barred).made()
+    scales = Scales(program.main, ranges, chosen)
     graph, stored = weights_in_bytes(_Rewrite(program.main, chosen, scales, integer_io).graph(), runtime)
     report = StaticReport(items=ranges.items, ways=stored.ways)
     for place, operator in enumerate(program.main.operators):
@@ -49,126 +59,10 @@ def quantise_static(
     return replace(program, graphs=[graph, *program.graphs[1:]]), report
 
 
-class _Choice:
-    """Which operators become int8, by their place in the graph."""
-
-    def __init__(self, graph: Graph, ranges: Ranges) -> None:
-        self.graph, self.ranges = graph, ranges
-        self.available = set(floats(graph, graph.inputs))  # what is int8 already, or becomes it once and for all
-
-    def made(self) -> set[int]:
-        chosen = set()
-        for place, operator in enumerate(self.graph.operators):
-            if self._fits(operator):
-                chosen.add(place)
-                self.available.update(floats(self.graph, operator.outputs))
-        return chosen - self._idle(chosen)
-
-    def _fits(self, operator: Operator) -> bool:
-        if not int8_operators.known(operator) or not floats(self.graph, operator.outputs):
-            return False
-        values = [*self._variables(operator), *operator.outputs]
-        if any(self.ranges.of(place) is None for place in floats(self.graph, values)):
-            return False
-        if operator.op in WEIGHTED:
-            return self._weighted(operator)
-        variables = floats(self.graph, self._variables(operator))
-        if not variables or not self.available.issuperset(variables):
-            return False
-        if operator.op in JOINS:
-            return self._joins(variables)
-        if operator.op in FREE and len(operator.inputs) > 1 and operator.op not in ("MEAN", "BATCH_MATMUL"):
-            return max(self.graph.tensors[place].rank for place in operator.inputs) <= _MAX_ELEMENTWISE_RANK
-        # As the model's answer 1/256 would be too coarse a step of a probability.
-        return operator.op not in FIXED or not set(operator.outputs) & set(self.graph.outputs)
-
-    def _variables(self, operator: Operator) -> list[int]:
-        return [place for place in operator.inputs if place >= 0 and self.graph.tensors[place].data is None]
-
-    def _weighted(self, operator: Operator) -> bool:
-        data, weight, bias, _ = WEIGHTED[operator.op]
-        tensors = self.graph.tensors
-        found = tensors[operator.inputs[weight]]
-        constant = found.data is not None and found.dtype == "float32"
-        given = operator.inputs[bias] if len(operator.inputs) > bias else NO_TENSOR
-        fits = given == NO_TENSOR or tensors[given].data is not None
-        return constant and fits and tensors[operator.inputs[data]].data is None
-
-    def _joins(self, variables: list[int]) -> bool:
-        bounds = [self.ranges.of(place) or (0.0, 0.0) for place in variables]
-        widths = [high - low for low, high in bounds]
-        return max(widths) <= _MAX_SPREAD * max(min(widths), float(np.finfo(np.float32).tiny))
-
-    def _idle(self, chosen: set[int]) -> set[int]:
-        """Chosen moves of values that neither come from an int8 computation nor go to one."""
-        operators = self.graph.operators
-        moves = {place for place in chosen if operators[place].op in MOVES or operators[place].op in JOINS}
-        active: set[int] = set()
-        for order in (sorted(chosen), sorted(chosen, reverse=True)):
-            forward = order[:1] <= order[-1:]
-            reached: set[int] = set()
-            for place in order:
-                operator = operators[place]
-                near, far = (operator.inputs, operator.outputs) if forward else (operator.outputs, operator.inputs)
-                if place not in moves or reached.intersection(near):
-                    reached.update(far)
-                    active.add(place)
-        return moves - active
-
-
-class _Scales:
-    """The int8 quantisation of each tensor; tensors that must share one form a group."""
-
-    def __init__(self, graph: Graph, ranges: Ranges, chosen: set[int]) -> None:
-        self._graph, self._ranges = graph, ranges
-        self._parent: dict[int, int] = {}
-        self._fixed: dict[int, Quant] = {}
-        for place in sorted(chosen):
-            self._bind(graph.operators[place])
-        self._bounds: dict[int, tuple[float, float]] = {}
-        for tensor in list(self._parent):
-            root, found = self._root(tensor), ranges.of(tensor)
-            low, high = self._bounds.get(root, (0.0, 0.0))
-            if found is not None:
-                self._bounds[root] = min(low, found[0]), max(high, found[1])
-
-    def of(self, tensor: int) -> Quant:
-        """The tensor's scale and zero point."""
-        root = self._root(tensor)
-        if root in self._fixed:
-            return self._fixed[root]
-        return affine.activation(*(self._bounds.get(root) or self._ranges.of(tensor) or (0.0, 0.0)))
-
-    def _root(self, tensor: int) -> int:
-        self._parent.setdefault(tensor, tensor)
-        while self._parent[tensor] != tensor:
-            self._parent[tensor] = tensor = self._parent[self._parent[tensor]]
-        return tensor
-
-    def _bind(self, operator: Operator) -> None:
-        outputs = floats(self._graph, operator.outputs)
-        if operator.op in FIXED:
-            self._fixed[self._root(outputs[0])] = affine.fixed(*FIXED[operator.op])
-            return
-        places = [operator.inputs[at] for at in shared_inputs(operator)]
-        sources = [place for place in floats(self._graph, places) if self._graph.tensors[place].data is None]
-        if len(sources) > 1:
-            sources = [
-                place for place in sources if self._root(place) not in self._fixed and self._wide(place, outputs)
-            ]
-        for source in sources:
-            for output in outputs:
-                self._parent[self._root(output)] = self._root(source)
-
-    def _wide(self, place: int, outputs: list[int]) -> bool:
-        own, whole = self._ranges.of(place), self._ranges.of(outputs[0])
-        return own is None or whole is None or _REUSE * (own[1] - own[0]) >= whole[1] - whole[0]
-
-
 class _Rewrite:
     """The graph anew, operator by operator."""
 
-    def __init__(self, graph: Graph, chosen: set[int], scales: _Scales, integer_io: bool) -> None:
+    def __init__(self, graph: Graph, chosen: set[int], scales: Scales, integer_io: bool) -> None:
         self._old, self._chosen, self._scales, self._integer_io = graph, chosen, scales, integer_io
         self._edit = Editor(graph)
         self._int8: dict[int, int] = {}  # the int8 form of a tensor

@@ -113,15 +113,19 @@ def padded(build: Builder, tensor: int, begin: Sequence[int], end: Sequence[int]
     return build.emit("PADV2", [tensor, pads, build.const(np.asarray(fill, kind))], dims, kind)
 
 
+def _operands(context: Context, node: ir.Node) -> tuple[Value, NDArray[np.float32], NDArray[np.float32] | None]:
+    """The data, the constant weights, and the constant bias where the node has one."""
+    weights, bias = context.need_const(node, 1, "its weights"), context.const(node, 2)
+    if context.has(node, 2) and bias is None:
+        raise Unsupported("its bias must be constant")
+    return context.input(node, 0), weights, bias
+
+
 @lowers("Conv")
 def convolution(context: Context, node: ir.Node) -> Value:
     """CONV_2D, or DEPTHWISE_CONV_2D when each channel has its own filters."""
     build = context.build
-    source = context.input(node, 0)
-    weights = context.need_const(node, 1, "its weights")
-    bias = context.const(node, 2)
-    if context.has(node, 2) and bias is None:
-        raise Unsupported("its bias must be constant")
+    source, weights, bias = _operands(context, node)
     group = context.attr(node, "group", 1)
     image = as_image(context, source)
     channels = image.dims[1] if image.dims[1] != FREE else weights.shape[1] * group
@@ -173,11 +177,7 @@ def _filter(
 def transposed_convolution(context: Context, node: ir.Node) -> Value:
     """TRANSPOSE_CONV without padding, its margins cut off as ONNX's pads say."""
     build = context.build
-    source = context.input(node, 0)
-    weights = context.need_const(node, 1, "its weights")
-    bias = context.const(node, 2)
-    if context.has(node, 2) and bias is None:
-        raise Unsupported("its bias must be constant")
+    source, weights, bias = _operands(context, node)
     if context.attr(node, "auto_pad", "NOTSET") != "NOTSET" or context.attr(node, "output_shape") is not None:
         raise Unsupported("auto_pad and output_shape of ConvTranspose are not converted")
     rank = weights.ndim - 2

@@ -50,9 +50,10 @@ def test_a_published_model_with_packed_weights_is_quantised_anew():
     name = source.main.tensors[source.main.inputs[0]].name
     feeds = [{name: random.uniform(-1, 1, (1, 128, 128, 3)).astype(np.float32)} for _ in range(3)]
     found = quantise(source, "int8", TFLITE_2_14, feeds)
-    assert not found.recipe["float32"]
+    assert found.recipe["int8"]["CONV_2D"] > 10
+    assert found.recipe["kept_float32"]  # on noise, int8 everywhere is too far off
     want, have = run_new(source, feeds[0]), run_new(found.program, feeds[0])
-    assert error(want[0], have[0]) < 0.3  # on noise; what separate activations cost is most of it
+    assert error(want[0], have[0]) < 0.15
 
 
 def test_what_an_older_runtime_has_not_registered_is_named():

@@ -9,9 +9,11 @@ import pytest
 
 from exporters.tflite import export_tflite, flat
 from exporters.tflite.ir import Program
+from exporters.tflite.mixed import LEAST_COSINE, static_int8
 from exporters.tflite.quantise import quantise
 from exporters.tflite.rules import LITERT_2_3
 from exporters.tflite.running import LiteSession
+from exporters.tflite.sensitivity import Nearness
 from tests.support import real_feeds
 from tests.support.real_models import LIGHT, efficientnet_lite0, minilm, real_model
 from tests.support.tflite import OLD_PYTHON, OldRuntime
@@ -102,3 +104,18 @@ def test_efficientnet_in_int8_is_small_and_answers_as_in_float(tmp_path):
     if OLD_PYTHON.is_file():
         (old,) = OldRuntime(OLD_PYTHON, tmp_path).run(content, {"image": images[:1]})
         assert off([session.run({"image": images[:1]})[0]], [old]) < 0.1
+
+
+def test_a_transformer_in_int8_keeps_its_answers():
+    """int8 wherever there is a kernel leaves its attention next to nothing: the mask is -10000."""
+    path = minilm()
+    random = np.random.default_rng(0)
+    mask = np.array([[1] * 24 + [0] * 8])
+    feeds = [{"ids": random.integers(0, 30000, (1, 32)), "mask": mask} for _ in range(12)]
+    small, report = static_int8(converted(path), feeds[:8], LITERT_2_3)
+    assert report.cosine_plain < LEAST_COSINE
+    source, session, near = real_feeds.session(path), LiteSession(flat.to_bytes(small), "int8"), Nearness()
+    for feed in feeds[8:]:
+        near.add(source.run(None, feed), session.run(feed))
+    assert near.cosine() > LEAST_COSINE
+    assert report.int8["FULLY_CONNECTED"] >= 9  # of 36; the others are stored in 8 bits
