@@ -1,7 +1,7 @@
 """What a model answered to the items of an evaluation set: taken off the runner between invocations, sent as records.
 
-``evaluation`` of the spec: {"keep": "top1" (classes alone), "top" (the k best classes of the first output, with their
-scores) or "all" (every output whole), "k": 5, "limit_bytes": ..., "repeats": how often the first items are asked again}.
+``evaluation`` of the spec: {"keep": "top1" (classes alone), "top" (the k best classes of the first output with their
+scores) or "all" (every output whole), "k": 5, "limit_bytes": ..., "repeats": how often the first ones are asked again}.
 What went wrong with single items (not a number, infinite, another shape than the model declares, refused by the
 runtime) is counted by its kind; an item that was refused has the class -1 and no tensors.
 """
@@ -119,6 +119,7 @@ class Answers:
                 "evaluated",
                 items=self._feed.items,
                 batch_size=self._feed.batch_size,
+                batched=self._runner.batched,
                 errors=errors,
                 sha256=self._digest.hexdigest(),
                 repeats=self._again() if self._first else None,
@@ -219,7 +220,13 @@ def top(output: Any, k: int, batch_size: int) -> Dict[str, Any]:
     """
     import numpy
 
+    if isinstance(output, str):
+        raise AgentFailure("unsupported-model", "the first output is a text, its best classes were asked for")
+    if output.size % batch_size or not output.size:
+        raise AgentFailure("unsupported-model", _no_classes(output.size, batch_size))
     rows = output.reshape(batch_size, -1)
+    if rows.shape[1] == 1 and rows.dtype.name in ("int32", "int64"):  # the class itself
+        return {TOP_CLASSES: rows.astype("int32"), TOP_SCORES: numpy.ones(rows.shape, "float32")}
     k = min(k, rows.shape[1])
     order = numpy.argsort(-rows.astype("float64"), axis=-1, kind="stable")[:, :k]
     scores = numpy.take_along_axis(rows, order, axis=-1).astype("float32")

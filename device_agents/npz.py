@@ -148,7 +148,7 @@ def data_shapes(arrays: Dict[str, Any]) -> Dict[str, Tuple[int, ...]]:
 
 
 def file_arrays(path: str) -> Declared:
-    """The arrays of a file as inputs would be declared: name, dtype, [free, rest of the shape]. Nothing is read of them.
+    """The arrays of a file as inputs would be declared: name, dtype, [free, rest of the shape]; nothing is read.
 
     Texts and other arrays that no model takes are left out. AgentFailure "bad-input" when there is none.
     """

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timezone
 from pathlib import Path
@@ -277,3 +278,14 @@ def _versions(form: str) -> dict[str, str]:
 
     names = ("onnx", "onnx-ir", "onnxruntime", *(("ai-edge-litert",) if form == "tflite" else ()))
     return {name: version(name) for name in names}
+        evaluation=_evaluation(job),
+def _evaluation(job: Job) -> dict[str, Any] | None:
+    """The labelled items that were given, for `edgewise bench --evaluate manifest`; None without labels."""
+    if job.labels is None or job.inputs is None:
+        return None
+    return {
+        "inputs": os.path.relpath(job.inputs, job.output.parent), "sha256": file_sha256(job.inputs),
+        "labels": job.labels, "metric": "top1", "scale": dict(job.scale),
+    }  # fmt: skip
+
+

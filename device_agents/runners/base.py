@@ -25,6 +25,8 @@ class Runner:
     notes: Tuple[str, ...] = ()
     #: True for a program that times itself: ``invoke`` is called once, and ``summary`` has its figures afterwards.
     summary_only = False
+    #: True where outputs have the batch as their first axis; False for results of the user's own function.
+    batched = True
     #: True for a runner that applies the spec's ``slow_down`` itself, to a part of what an inference takes.
     slows_itself = False
 

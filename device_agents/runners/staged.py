@@ -1,4 +1,4 @@
-"""The user's own steps around a model: ``preprocess(item) -> inputs``, the inference, ``postprocess(outputs) -> result``.
+"""The user's own steps around a model: ``preprocess(item) -> inputs``, inference, ``postprocess(outputs) -> result``.
 
 An invocation is all of them; each is a stage with its own time. The file is Python of the user's, which runs here with
 numpy, and only because somebody asked for it. An item is one row of every array of the .npz file, read-only, under the
@@ -53,6 +53,7 @@ class StagedRunner(Runner):
             self._items = file_arrays(spec.inputs["path"])
         stages = ((BEFORE, self._before), (BETWEEN, True), (AFTER, self._after))
         self.stages = tuple(name for name, there in stages if there)
+        self.batched = self._after is None
 
     def load(self, spec: AgentSpec) -> Dict[str, Any]:
         """The inner runner's detail, with the stages. Tensors of the items' shapes are allocated before the first."""
@@ -192,9 +193,8 @@ def named(result: Any) -> Dict[str, Any]:
             with told("what postprocess returned as {!r}".format(name)):
                 value = numpy.asarray(value)
             if value.dtype.kind not in "biuf":
-                raise AgentFailure(
-                    "stages-failed", "postprocess returned {!r} as {}, expected numbers or text".format(name, value.dtype)
-                )
+                words = "postprocess returned {!r} as {}, expected numbers or text"
+                raise AgentFailure("stages-failed", words.format(name, value.dtype))
         found[str(name)] = value
     if not found:
         raise AgentFailure("stages-failed", "postprocess returned nothing")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from mobile.benchmark.conditions import Series
@@ -19,6 +20,7 @@ from mobile.results.run import Run
 from mobile.results.started import Started, StartedRuns
 
 if TYPE_CHECKING:
+    from mobile.benchmark.assessing import Assessor
     from mobile.benchmark.orchestrate import Manner
     from mobile.inventory import Device
     from mobile.results.store import RunStore
@@ -62,6 +64,7 @@ class DeviceWork:
         self._terms = terms
         self._more = more
         self._series = Series()
+        self._assessor: Assessor | None = None
 
     def run(self, line: Line[Progress | Numbered]) -> None:
         """Nothing, once the outcome of every slot is told. When the device cannot be reached, each one is a failure."""
@@ -115,8 +118,9 @@ class DeviceWork:
             if state is not None:
                 self._tell(line, slot, state, record)
 
+        remarks = {**slot.remarks, **self._quality(line, session, slot)}
         options = replace(slot.options, conditions=self._series.next(slot.options.conditions))
-        plan = new_plan(slot.model, options, slot.remarks)
+        plan = new_plan(slot.model, options, remarks)
         started = self._terms.started
         started.add([self._started(slot, plan, detached=False)])
         try:
@@ -129,6 +133,17 @@ class DeviceWork:
         started.end(plan.run_id)
         self._tell(line, slot, "done")
         return run
+
+    def _quality(self, line: Line[Progress | Numbered], session: DeviceSession, slot: Slot) -> dict[str, Any]:
+        """What the run is to remember of the model's quality; nothing where nobody asked."""
+        if slot.options.assess is None:
+            return {}
+        if self._assessor is None:
+            from mobile.benchmark.assessing import Assessor
+
+            self._assessor = Assessor(session, self._terms.store.add)
+        evaluating = partial(self._tell, line, slot, "evaluate")
+        return {"quality": self._assessor.quality(slot.model, slot.options, evaluating)}
 
     def _together(self, line: Line[Progress | Numbered], session: DeviceSession) -> None:
         """Every model at the same time; each group of runs once the one before is over."""

@@ -6,11 +6,14 @@ import itertools
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mobile.benchmark.conditions import ConditionOptions
 from mobile.benchmark.scenario import check_scenario
 from mobile.errors import UsageError
+
+if TYPE_CHECKING:
+    from mobile.benchmark.assessing import Assessment
 
 RUNNER_OF_FORMAT = {"onnx": "ort", "tflite": "litert", "split": "split"}
 
@@ -47,6 +50,7 @@ class BenchOptions:
     task: str = "bench"
     evaluation: Mapping[str, Any] = field(default_factory=dict)  # of task "evaluate": see device_agents/answers.py
     stages: Path | None = None  # the user's preprocess and postprocess, run on the device
+    assess: Assessment | None = None  # what the model is worth, told beside every run; see assessing.py
     scenario: Mapping[str, Any] = field(default_factory=dict)  # how queries come: mobile.benchmark.scenario.scenario()
     beside: tuple[str, ...] = ()  # the models that are measured at the same time; filled in by Manner.together
     conditions: ConditionOptions = field(default_factory=ConditionOptions)

@@ -188,6 +188,7 @@ class Request:
         options = {name: getattr(self.options, name) for name in self.options.__dataclass_fields__}
         options["inputs"] = _file_hash(self.options.inputs)
         options["stages"], options["evaluation"] = _file_hash(self.options.stages), dict(self.options.evaluation)
+        options["assess"] = self.options.assess.content() if self.options.assess else None
         options["conditions"] = self.options.conditions.content()
         options["dims"], options["input_scale"] = dict(self.options.dims), dict(self.options.input_scale)
         return {

@@ -64,8 +64,8 @@ class Left:
 class Progress:
     """What is happening now.
 
-    ``state`` is "connect", "push", "gate" (it cools down), "idle" (the idle power is measured), "load", "warmup",
-    "measure", "sample" (sensors were read), "done", "left" or "failed".
+    ``state`` is "connect", "push", "evaluate" (the quality is measured), "gate" (it cools down), "idle" (the idle power
+    is measured), "load", "warmup", "measure", "sample" (sensors were read), "done", "left" or "failed".
     """
 
     device: str

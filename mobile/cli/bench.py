@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from mobile.cli import bench_compare, find_qps
+from mobile.cli import bench_compare, find_qps, quality
 from mobile.cli.conditions import condition_options, conditions
 from mobile.cli.output import json_option, open_inventory, open_store
 from mobile.cli.parsing import bindings, cpu_list, number_list, scales, text_list
@@ -57,6 +57,7 @@ if TYPE_CHECKING:
 @condition_options
 @bench_compare.compare_options
 @click.option("--label", metavar="NAME", help="A name that the runs keep, to select them by: label=NAME.")
+@quality.quality_options
 @click.option("--detach", is_flag=True, help="Start the runs, print their ids, and leave; `attach` collects them.")
 @click.option("--resume", is_flag=True, help="Measure what the last such command, cut or failed, has not stored.")
 @click.option(
@@ -86,9 +87,10 @@ def command(ctx: click.Context, /, files: tuple[str, ...], on: tuple[str, ...], 
         together=asked["together"],
     )
     in_turns = bench_compare.wanted(asked)
-    request = Request.of(
-        files, names, _options(asked), inventory=open_inventory(ctx), store=open_store(ctx), manner=manner
-    )
+    options = quality.with_quality(asked, files, _options(asked))
+    inventory, store = open_inventory(ctx), open_store(ctx)
+    request = Request.of(files, names, options, inventory=inventory, store=store, manner=manner)
+    quality.check_outputs(request)
     if asked["find_qps"]:
         return find_qps.run(request, asked, as_json)
     if in_turns:

@@ -11,6 +11,7 @@ import click
 from mobile.cli.comparison import METRICS
 from mobile.cli.output import print_json
 from mobile.cli.parsing import share, text_list
+from mobile.cli.quality import compare_metric
 
 if TYPE_CHECKING:
     from mobile.benchmark.interleave import InTurns
@@ -21,6 +22,11 @@ if TYPE_CHECKING:
     from mobile.results.run import Run
 
 F = TypeVar("F", bound=Callable[..., Any])
+
+METRIC_HELP = (
+    f"With --compare, what decides: {', '.join(METRICS)} [p50]. "
+    "With --evaluate: top1, top5, cosine, mse, map, wer, cer or FILE.py:function."
+)
 
 # What variants may differ in: the rest has to stay as it was during all of the turns.
 VARIED = ("threads", "provider", "batch", "dims", "runner", "runtime")
@@ -36,7 +42,7 @@ _OPTIONS = (
     click.option("--until-decided", is_flag=True, help="With --compare: stop as soon as the verdict stands."),
     click.option("--runs", type=int, metavar="N", help="With --compare: launches of each variant at most (10, or 30)."),
     click.option("--budget", type=float, metavar="S", help="With --compare: seconds that it may take at most."),
-    click.option("--metric", type=click.Choice(METRICS), default="p50", help="With --compare: what decides."),
+    click.option("--metric", multiple=True, metavar="M", help=METRIC_HELP),
     click.option("--margin", callback=share, default="2%", help="With --compare: smallest change that matters. [2%]"),
     click.option("--fail-if", callback=text_list, metavar="LIST", help="With --compare: as `edgewise compare` has it."),
 )
@@ -98,7 +104,7 @@ def _terms(asked: dict[str, Any]) -> Terms:
     from mobile.compare.metrics import metric
     from mobile.compare.verdict import Terms
 
-    return Terms(metric(asked["metric"]), asked["margin"])
+    return Terms(metric(compare_metric(asked)), asked["margin"])
 
 
 def _turns(asked: dict[str, Any], terms: Terms) -> Any:

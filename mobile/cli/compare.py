@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 )
 @click.option("--by", callback=text_list, metavar="KEY[,KEY]", help="Compare the levels of one factor or two instead.")
 @click.option("--allow", multiple=True, metavar="KEY", help="A condition that may differ; all for any.")
+@click.option("--pareto", is_flag=True, help="The variants in latency, energy, size and quality: which none beats.")
 @click.option("--steady", is_flag=True, help="Only the part of each run from which on it was steady.")
 @click.option("--include-invalid", is_flag=True, help="Take invalid runs in, too.")
 @click.option(
@@ -39,6 +40,10 @@ def command(ctx: click.Context, /, selectors: tuple[str, ...], as_json: bool, **
     model=net.onnx,threads=2,last=10. Each other one is compared with the first. The unit is a run, one process launch;
     runs that are not comparable are refused unless --allow says what may differ; invalid runs are left out, and listed.
     """
+    if asked["pareto"]:
+        from mobile.cli.pareto import show_front
+
+        return show_front(open_store(ctx), selectors, asked["include_invalid"], as_json)
     from mobile.compare.failing import broken, limit
 
     limits = [limit(text) for text in asked["fail_if"]]

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 WORDS = {
     "connect": "connecting",
     "push": "pushing",
+    "evaluate": "evaluating",
     "gate": "cooling down",
     "idle": "idle baseline",
     "load": "loading",

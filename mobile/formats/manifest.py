@@ -44,6 +44,8 @@ class Manifest:
     quantization: dict[str, Any] | None = None
     tools: dict[str, str] = field(default_factory=dict)  # library -> version
     notes: list[str] = field(default_factory=list)
+    # The items that its quality is told on: inputs (path from the artifact's folder), sha256, labels, metric, scale.
+    evaluation: dict[str, Any] | None = None
 
     def to_json(self) -> dict[str, Any]:
         """The manifest as a JSON object with its schema number."""
@@ -106,6 +108,7 @@ _FIELDS: dict[str, tuple[tuple[type, ...], bool]] = {
     "quantization": ((dict, _NONE), False),
     "tools": ((dict,), False),
     "notes": ((list,), False),
+    "evaluation": ((dict, _NONE), False),
 }
 
 

@@ -130,6 +130,28 @@ def _estimated(row: Mapping[str, Any]) -> str:
     return " (estimated)" if "estimated" in str((row.get("energy") or {}).get("scope")) else ""
 
 
+@dataclass(frozen=True)
+class QualityField(Field):
+    """A metric's value: a share in per cent, anything else as a number."""
+
+    def text(self, row: Mapping[str, Any]) -> str:
+        """The value with its bounds."""
+        told = row.get("quality") or {}
+        value = told.get("value")
+        return units.MISSING if value is None else _quality(value, told) + _bounds(row)
+
+
+def _quality(value: float, told: Mapping[str, Any]) -> str:
+    return units.pretty_share(value) if told.get("share") else units.pretty_number(value)
+
+
+def _bounds(row: Mapping[str, Any]) -> str:
+    """The ends of the interval behind a quality; nothing where there are none."""
+    told = row.get("quality") or {}
+    low, high = told.get("low"), told.get("high")
+    return "" if low is None or high is None else f" ({_quality(low, told)} to {_quality(high, told)})"
+
+
 def _energy(key: str, header: str, name: str, kind: str, write: Format = units.pretty_joules) -> Field:
     beside = _estimated if kind == "figure" else None
     return Field(key, header, ("energy", name), kind, write, numeric=True, timed=True, beside=beside)
@@ -247,6 +269,21 @@ FIELDS: tuple[Field, ...] = (
     _energy("energy_largest_gap_s", "largest gap", "largest_gap_s", "data", units.pretty_seconds),
     Field("accuracy", "accuracy", ("accuracy", "top1"), "figure", units.pretty_share, numeric=True),
     Field("sampler_cpu_share", "sampler", ("harness", "sampler_cpu_share"), "data", units.pretty_share, numeric=True),
+    Field("metric", "metric", ("quality", "metric"), "condition", plain),
+    QualityField("quality", "quality", ("quality", "value"), "figure", units.pretty_number, numeric=True),
+    Field("quality_low", "lowest", ("quality", "low"), "data", units.pretty_number, numeric=True),
+    Field("quality_high", "highest", ("quality", "high"), "data", units.pretty_number, numeric=True),
+    Field("quality_items", "items", ("quality", "items"), "data", plain, numeric=True),
+    Field("quality_set", "evaluation set", ("quality", "set", "name"), "data", plain),
+    Field(
+        "quality_per_joule",
+        "quality/J",
+        ("quality", "per_joule"),
+        "figure",
+        units.pretty_number,
+        numeric=True,
+        timed=True,
+    ),
     Field("missed_ticks", "missed", ("harness", "missed_ticks"), "data", plain, numeric=True),
     Field("verdict", "verdict", ("verdict",), "key", plain),
     Field("reasons", "reasons", ("reasons",), "data", plain),

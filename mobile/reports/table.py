@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from mobile.reports.fields import FIELDS, STORED_FIELDS, Field
+from mobile.reports.quality import quality_notes
 
 Row = Mapping[str, Any]
 
@@ -25,7 +26,10 @@ def runs_table(rows: Sequence[Row]) -> Table:
     """The figures of runs: conditions that vary and figures that were measured as columns, all else in the notes."""
     table = _table(rows, FIELDS)
     return Table(
-        table.headers, table.rows, table.numeric, [*table.notes, *_missing(rows), *_scopes(rows), *_remarks(rows)]
+        table.headers,
+        table.rows,
+        table.numeric,
+        [*table.notes, *_missing(rows), *_scopes(rows), *quality_notes(rows), *_remarks(rows)],
     )
 
 

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 MAX_BYTES = 512 * 1024 * 1024  # of one run's answers together
 MAX_AXES = 32
 TEXT = "text"
+TOP = ("top.classes", "top.scores")  # the best classes of the first output, and their scores
 # What an agent may send, with the bytes of one value.
 DTYPES = {
     "bool": 1, "int8": 1, "uint8": 1, "int16": 2, "uint16": 2, "float16": 2, "int32": 4, "uint32": 4, "float32": 4,
@@ -117,15 +118,17 @@ def _inflate(packed: bytes, size_bytes: int, name: str) -> bytes:
     return data
 
 
-def by_item(answers: Sequence[Answer], items: int, batch_size: int) -> list[NDArray[Any] | str | None]:
-    """The value of one output for each item, without the batch's axis; None where there was no answer.
+def by_item(
+    answers: Sequence[Answer], items: int, batch_size: int, batched: bool = True
+) -> list[NDArray[Any] | str | None]:
+    """The value of one output for each item, without the batch's axis (``batched``); None where there was no answer.
 
     AgentError when batches of several items cannot be told apart.
     """
     found: list[NDArray[Any] | str | None] = [None] * items
     for answer in answers:
         value, first = answer.value(), answer.number * batch_size
-        if isinstance(value, str) or not value.ndim or value.shape[0] != batch_size:
+        if isinstance(value, str) or not batched or not value.ndim or value.shape[0] != batch_size:
             if batch_size != 1:
                 raise AgentError(
                     f"an output of shape {list(answer.shape)} has no axis of the batch's {batch_size} items",
@@ -144,7 +147,8 @@ def outputs_by_item(run: Run) -> dict[str, list[NDArray[Any] | str | None]]:
     told = run.event("evaluated")
     if told is None or not run.answers:
         raise AgentError(f"run {run.id} kept no outputs", "Ask for them: keep='all'.")
-    return {name: by_item(found, told["items"], told["batch_size"]) for name, found in run.answers.items()}
+    items, batch_size, batched = told["items"], told["batch_size"], told.get("batched", True)
+    return {name: by_item(found, items, batch_size, batched or name in TOP) for name, found in run.answers.items()}
 
 
 def write_npz(run: Run, path: Path) -> None:

@@ -13,6 +13,7 @@ from mobile.results.clocks import clocks
 from mobile.results.energy import energies, widest
 from mobile.results.frames import told
 from mobile.results.metered import meter_energies
+from mobile.results.quality import quality
 from mobile.results.run import Run
 from mobile.results.scenario import percentiles, queries, scenario
 from mobile.results.stats import LATENCY_KEYS, describe_ns, describe_stages
@@ -50,6 +51,7 @@ def figures(run: Run) -> dict[str, Any]:
     latency, latency_missing = _latency(run, own)
     heat, heat_missing = thermal(run)
     speeds, speeds_missing = clocks(run)
+    worth, worth_missing = quality(run, joules)
     warnings = verdict.warnings + ([f"no percentiles: {latency_missing}"] if own and latency_missing else [])
     return {
         "id": run.id,
@@ -81,6 +83,8 @@ def figures(run: Run) -> dict[str, Any]:
         "energy_missing": joules_missing,
         "energy_needed_s": None if joules else min((t["needed_s"] for t in totals if t["needed_s"]), default=None),
         "energy_all": totals,
+        "quality": worth,
+        "quality_missing": worth_missing,
         "harness": _harness(run),
         "split": dict(told(run)) or None,
         "failure": run.failure,
