@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from mobile.cli.charts import chart_option
 from mobile.cli.output import json_option, open_inventory, open_store
 from mobile.cli.results import exit_code, show
 
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     "--reconnect", type=float, default=60.0, show_default=True, help="How long a broken link may take, seconds."
 )
 @click.option("--require-valid", is_flag=True, help="Exit with 1 when a run is invalid.")
+@chart_option
 @json_option
 @click.pass_context
 def command(
@@ -33,6 +35,7 @@ def command(
     stop: bool,
     reconnect: float,
     require_valid: bool,
+    chart: bool | None,
     as_json: bool,
 ) -> int:
     """Come back to runs that devices measure on their own, and store them.
@@ -61,7 +64,7 @@ def command(
     finally:
         result = BenchResult.of(outcomes)
         if outcomes or as_json:
-            show(result, as_json, left=[left.to_json() for left in result.left])
+            show(result, as_json, chart, left=[left.to_json() for left in result.left])
     if not outcomes and not as_json:
         click.echo("no run is waiting to be collected", err=True)
     return exit_code(result, require_valid)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from mobile.cli import bench_compare, find_qps, quality
+from mobile.cli.charts import chart_option
 from mobile.cli.conditions import condition_options, conditions
 from mobile.cli.output import json_option, open_inventory, open_store
 from mobile.cli.parsing import bindings, cpu_list, number_list, scales, text_list
@@ -56,8 +57,8 @@ if TYPE_CHECKING:
 @scenario_options
 @condition_options
 @bench_compare.compare_options
-@click.option("--label", metavar="NAME", help="A name that the runs keep, to select them by: label=NAME.")
 @quality.quality_options
+@click.option("--label", metavar="NAME", help="A name that the runs keep, to select them by: label=NAME.")
 @click.option("--detach", is_flag=True, help="Start the runs, print their ids, and leave; `attach` collects them.")
 @click.option("--resume", is_flag=True, help="Measure what the last such command, cut or failed, has not stored.")
 @click.option(
@@ -65,6 +66,7 @@ if TYPE_CHECKING:
 )
 @click.option("--break-lock", is_flag=True, help="End a run of somebody else that is going on there.")
 @click.option("--require-valid", is_flag=True, help="Exit with 1 when a run is invalid.")
+@chart_option
 @json_option
 @click.pass_context
 def command(ctx: click.Context, /, files: tuple[str, ...], on: tuple[str, ...], as_json: bool, **asked: Any) -> int:
@@ -107,7 +109,7 @@ def command(ctx: click.Context, /, files: tuple[str, ...], on: tuple[str, ...], 
         # Also after Ctrl-C or a full disk: what finished is shown, as it is kept.
         result = BenchResult.in_order(outcomes)
         if outcomes:
-            show(result, as_json)
+            show(result, as_json, asked["chart"])
     if result.left and not as_json:
         click.echo("next: `edgewise attach` waits for them and stores them")
     return exit_code(result, asked["require_valid"])

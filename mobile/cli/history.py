@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from mobile.cli.comparison import METRICS, MOST_LISTED, pretty, verdict
+from mobile.cli.comparison import METRICS, MOST_LISTED, pretty
 from mobile.cli.output import json_option, open_store, plain_table, print_json
 from mobile.cli.parsing import share
 
@@ -70,11 +70,13 @@ def command(ctx: click.Context, /, model: str, device: str, as_json: bool, **ask
 
 
 def _show(found: list[Level], what: Metric) -> None:
+    from mobile.reports.verdicts import verdict_words
+
     rows = []
     for level in found:
         row = level.to_json()
         change = level.change
-        ratio = "-" if change is None or change.value is None else f"x{change.value:.3f}, {verdict(change)}"
+        ratio = "-" if change is None or change.value is None else f"x{change.value:.3f}, {verdict_words(change)}"
         models = ", ".join(level.models)
         rows.append([row["from"], row["to"], str(len(level.units)), pretty(row["median"], what), ratio, models])
     plain_table(["from (UTC)", "to", "runs", what.title, "change", "model"], rows)

@@ -6,14 +6,18 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from mobile.cli.charts import print_charts
 from mobile.cli.output import plain_table, print_json, print_table
 
 if TYPE_CHECKING:
     from mobile.benchmark import BenchResult
 
 
-def show(result: BenchResult, as_json: bool, **more: Any) -> None:
-    """Writes the result: its JSON with ``more`` beside it, or the tables, and the failures to stderr."""
+def show(result: BenchResult, as_json: bool, chart: bool | None = False, **more: Any) -> None:
+    """Writes the result: its JSON with ``more`` beside it, or the tables, and the failures to stderr.
+
+    ``chart``: the course of the runs under the table; None for "where stdout is a terminal".
+    """
     document = {**result.to_json(), **more}
     if as_json:
         print_json(document)
@@ -22,6 +26,7 @@ def show(result: BenchResult, as_json: bool, **more: Any) -> None:
 
     if document["runs"]:
         print_table(runs_table(document["runs"]))
+        print_charts(result.runs, chart)
     if result.left:
         rows = [[left.run, left.device, left.model, left.state, age(left.age_s)] for left in result.left]
         plain_table(["run", "device", "model", "state", "age"], rows)
