@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from exporters.parity import Run
+from exporters.parity import Run, paired
 from mobile.errors import InputError
 from mobile.results.accuracy import Accuracy, PairedDifference, accuracy, paired_accuracy_difference
 
@@ -49,9 +49,9 @@ def labelled_accuracy(
 
     wanted = read_labels(inputs, labels)
     right: tuple[list[NDArray[Any]], list[NDArray[Any]]] = ([], [])
-    for feed in batches:
-        for answers, run in zip(right, (artifact, source), strict=True):
-            answers.append(np.asarray(run(feed)[0]).argmax(-1).reshape(-1))
+    for both in paired(artifact, source, batches):
+        for answers, outputs in zip(right, both, strict=True):
+            answers.append(np.asarray(outputs[0]).argmax(-1).reshape(-1))
     first, second = (np.concatenate(answers) for answers in right)
     if len(first) != len(wanted):
         raise InputError(f"{inputs}: {len(wanted)} labels {labels!r} for {len(first)} answers of the model")

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from exporters import streaming
 from exporters.carriers.base import Wishes
+from exporters.carriers.packing import packed_bytes
 from exporters.lowering import METADATA, Lowered, by_reason, lower
 from mobile.errors import ExportError, UsageError
 from mobile.formats import index
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
 
     from exporters.checkpoints import Bound
     from exporters.compress.tensors import CompressedModel, CompressedTensor
+    from exporters.compress.weights import Weight
     from exporters.targets import Target
 
 STATIC = ("int8", "w8a16")  # whole schemes that quantise activations by calibration
@@ -62,12 +65,12 @@ def _parsed(scheme: str) -> Any:
 
 
 def least_opset(asked: Request, target: Target | None) -> int:
-    """The operator set that the carriers need: 18 where planes of 3, 5, 6 or 7 bits are joined, else 13."""
+    """The operator set that the carriers need: 18 where parts of codes are joined (3, 5, 6, 7 bits, trits), else 13."""
     if target is not None and target.opset < _JOIN_OPSET:
         return _LEAST_OPSET
     if asked.scheme is not None:
-        rules = [rule for rule in _parsed(asked.scheme).rules if rule.family == "nbit"]
-        if any(rule.options.get("b") in (3, 5, 6, 7) for rule in rules):
+        options = [rule.options for rule in _parsed(asked.scheme).rules if rule.family in ("nbit", "ternary")]
+        if any(found.get("b") in (3, 5, 6, 7) or found.get("trits") for found in options):
             return _JOIN_OPSET
     if asked.weights is not None and 3 in _widths(asked.weights):
         return _JOIN_OPSET
@@ -75,33 +78,50 @@ def least_opset(asked: Request, target: Target | None) -> int:
 
 
 def _widths(weights: Path) -> set[int]:
-    """The widths of the codes in a file; 3 stands for 3, 5, 6 and 7."""
+    """The widths of the codes in a file; 3 stands for 3, 5, 6, 7 and trits."""
     from exporters.checkpoints import open_checkpoint
-    from exporters.compress.spec import is_spec, read_spec
+    from exporters.compress.spec import is_spec, read_entries
 
     if weights.is_file() and is_spec(weights):
-        found = read_spec(weights).tensors.values()
-        widths = {getattr(tensor, "width", 0) for tensor in found if tensor.family == "nbit"}
+        found = read_entries(weights).values()
+        widths = {entry.get("width", 0) for entry in found if entry.get("family") == "nbit"}
+        widths |= {3 for entry in found if entry.get("packing") == "trits"}
     else:
         widths = {entry.width for entry in open_checkpoint(weights).entries.values()}
     return {3 if width in (3, 5, 6, 7) else width for width in widths}
 
 
-def _read_weights(model: ir.Model, asked: Request) -> Bound:
-    """The compressed weights of the file: a compressed spec, or a checkpoint. ModelError says what is wrong with it."""
+def _read_weights(model: ir.Model, asked: Request, lazy: bool) -> Bound:
+    """The compressed weights of the file: a compressed spec, or a checkpoint. ModelError says what is wrong with it.
+
+    ``lazy``: those of a spec are read at each use, too.
+    """
     from exporters.checkpoints import Bound, bind, open_checkpoint
-    from exporters.compress.spec import is_spec, read_spec
+    from exporters.checkpoints.entries import Lazy
+    from exporters.compress.spec import is_spec, read_entries, read_spec
+    from exporters.compress.tensors import CompressedModel
 
     assert asked.weights is not None
-    if asked.weights.is_file() and is_spec(asked.weights):
-        return Bound(read_spec(asked.weights), {}, 0)
-    return bind(open_checkpoint(asked.weights), model, asked.names)
+    path = asked.weights
+    if not (path.is_file() and is_spec(path)):
+        return bind(open_checkpoint(path), model, asked.names)
+    if not lazy:
+        return Bound(read_spec(path), {}, 0)
+    loads = {name: partial(_one_of, path, name) for name in read_entries(path)}
+    return Bound(CompressedModel(Lazy(loads), read_spec(path, only=()).origin), {}, 0)
 
 
-def compressed_weights(model: ir.Model, asked: Request) -> Bound:
+def _one_of(path: Path, name: str) -> CompressedTensor:
+    from exporters.compress.spec import read_spec
+
+    return read_spec(path, only=(name,)).tensors[name]
+
+
+def compressed_weights(model: ir.Model, asked: Request, folder: Path | None = None) -> Bound:
     """The compressed weights for a graph, and notes about what stays float. ModelError on NaN and infinity.
 
-    Those of a checkpoint are read at each use and not kept.
+    Those of a checkpoint are read at each use and not kept; so are the others where there is a ``folder`` to put
+    them away in.
     """
     from exporters.checkpoints import Bound
     from exporters.checkpoints.entries import Lazy
@@ -112,37 +132,55 @@ def compressed_weights(model: ir.Model, asked: Request) -> Bound:
         notes = by_reason({(name, why): f"stays float: {why}" for name, why in left_out(model).items()})
         given = Bound(CompressedModel({}), {}, 0, notes)
     else:
-        given = _read_weights(model, asked)
+        given = _read_weights(model, asked, folder is not None)
     if asked.scheme is None:
         return given
     own = {weight.name: weight for weight in find_weights(model) if weight.name not in given.model.tensors}
     if not given.model.tensors:
-        return replace(given, model=CompressedModel(_fitted(own, asked.scheme), {"scheme": asked.scheme}))
+        return replace(given, model=CompressedModel(_fitted(own, asked.scheme, folder), {"scheme": asked.scheme}))
     loads = {name: partial(given.model.tensors.__getitem__, name) for name in given.model.tensors}
-    made = _fitted(own, asked.scheme)
+    made = _fitted(own, asked.scheme, folder)
     loads.update({name: partial(made.__getitem__, name) for name in made})
     return replace(given, model=CompressedModel(Lazy(loads), {**given.model.origin, "scheme": asked.scheme}))
 
 
-def _fitted(found: Mapping[str, Any], text: str) -> dict[str, CompressedTensor]:
-    """Weight by weight, so that the float values of one are in memory at a time; shared ones need all."""
+def _fitted(found: Mapping[str, Weight], text: str, folder: Path | None) -> Mapping[str, CompressedTensor]:
+    """Weight by weight, so that the float values of one are in memory at a time; shared ones need all.
+
+    With a ``folder`` the compressed ones lie there and are read at each use, too.
+    """
+    from exporters.checkpoints.entries import Lazy
     from exporters.compress.schemes import compress
 
     scheme = _parsed(text)
     meant = {name: weight for name, weight in found.items() if scheme.rule_for(name, weight.kind) is not None}
     if not meant or any(rule.family == "shared" for rule in scheme.rules):
         values = {name: (weight.array(), weight.kind, weight.axis) for name, weight in found.items()}
-        return dict(compress(values, scheme).tensors)
+        return compress(values, scheme).tensors
     tensors: dict[str, CompressedTensor] = {}
+    stored: dict[str, Callable[[], CompressedTensor]] = {}
     skipped = []
     for name, weight in meant.items():
         try:
-            tensors.update(compress({name: (weight.array(), weight.kind, weight.axis)}, scheme).tensors)
+            made = compress({name: (weight.array(), weight.kind, weight.axis)}, scheme)
         except UsageError as error:
             skipped.append(error)
-    if not tensors and skipped:
+            continue
+        if folder is None:
+            tensors.update(made.tensors)
+        else:
+            stored[name] = _put_away(name, made, folder / f"{len(stored)}.safetensors")
+    if skipped and not tensors and not stored:
         raise skipped[0]
-    return tensors
+    return tensors if folder is None else Lazy(stored)
+
+
+def _put_away(name: str, made: CompressedModel, path: Path) -> Callable[[], CompressedTensor]:
+    """Writes one weight as a compressed spec and gives the function that reads it."""
+    from exporters.compress.spec import write_spec
+
+    write_spec(made, path)
+    return partial(_one_of, path, name)
 
 
 @dataclass
@@ -154,6 +192,7 @@ class Compressed:
     notes: list[str]
     reals: Mapping[str, Any] = field(default_factory=dict)  # of a checkpoint, by initialiser
 
+    @cached_property
     def entries(self) -> list[dict[str, Any]]:
         """What the manifest says of each weight."""
         found = []
@@ -167,16 +206,16 @@ class Compressed:
         return found
 
 
-def compress_graph(model: ir.Model, asked: Request, target: Target | None) -> Compressed:
-    """Compresses and lowers the graph in place."""
+def compress_graph(model: ir.Model, asked: Request, target: Target | None, folder: Path | None = None) -> Compressed:
+    """Compresses and lowers the graph in place. A ``folder`` takes the weights, of which one is in memory at a time."""
     from exporters.checkpoints import put_reals
 
-    bound = compressed_weights(model, asked)
+    bound = compressed_weights(model, asked, folder)
     compressed = bound.model
     if not compressed.tensors:
         raise ExportError("there is no weight that could be compressed", "Export it without --scheme.")
     put_reals(model, bound.reals)
-    lowered = lower(model, compressed, target, asked.wishes)
+    lowered = lower(model, compressed, target, asked.wishes, folder)
     model.metadata_props[METADATA] = json.dumps(
         {name: [bits, values] for name, (bits, values) in lowered.packed.items()}, separators=(",", ":")
     )
@@ -191,28 +230,25 @@ def reference_graph(model: ir.Model, done: Compressed) -> None:
     from exporters.checkpoints import put_reals
 
     put_reals(model, done.reals)
-    compressed = done.model
+    tensors = done.model.tensors
     for graph in model.graphs():
         for name, value in graph.initializers.items():
-            tensor = compressed.tensors.get(name)
-            if tensor is None or value.const_value is None:
+            if name not in tensors or value.const_value is None:
                 continue
             value.const_value = ir.LazyTensor(
-                _float_values(tensor, value.const_value),
+                partial(_float_values, tensors, name, value.const_value),
                 dtype=ir.DataType.FLOAT,
-                shape=ir.Shape(tensor.shape),
+                shape=ir.Shape(value.const_value.shape.numpy()),
                 name=name,
             )
 
 
-def _float_values(tensor: Any, before: Any) -> Any:
+def _float_values(tensors: Mapping[str, Any], name: str, before: Any) -> Any:
     import onnx_ir as ir
 
-    def make() -> Any:
-        values = tensor.merged(before.numpy()) if tensor.family == "lora" else tensor.dequantise()
-        return ir.tensor(values, name=tensor.name)
-
-    return make
+    tensor = tensors[name]
+    values = tensor.merged(streaming.values(before)) if tensor.family == "lora" else tensor.dequantise()
+    return ir.tensor(values, name=name)
 
 
 def check_packed(path: Path, compressed: Compressed) -> dict[str, Any]:
@@ -223,14 +259,12 @@ def check_packed(path: Path, compressed: Compressed) -> dict[str, Any]:
         if stored is None:
             raise ExportError(f"{path.name}: the packed weight {name!r} is not in the file", "Please report it.")
         rows = stored.shape[0] if stored.shape else 1
-        if stored.length > -(-values * int(bits) // 8) + rows:  # each row may end within a byte
+        if stored.length > packed_bytes(values, bits) + rows:  # each row may end within a byte
             raise ExportError(f"{path.name}: {name!r} takes {stored.length} bytes for {values} values of {bits} bits")
-    floats = [
-        name for name, tensor in compressed.model.tensors.items() if name in found and tensor.family not in ("lora",)
-    ]
+    floats = [entry["name"] for entry in compressed.entries if entry["name"] in found and entry["family"] != "lora"]
     if floats:
         raise ExportError(f"{path.name}: the float weight {floats[0]!r} is still in the file", "Please report it.")
-    weights = sum(tensor.packed_bytes for tensor in compressed.model.tensors.values())
+    weights = sum(entry["packed_bytes"] for entry in compressed.entries)
     return {
         "kind": "packing", "ok": True, "packed_initialisers": len(compressed.lowered.packed),
         "compressed_bytes": weights, "initialiser_bytes": sum(tensor.length for tensor in found.values()),

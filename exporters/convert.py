@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from exporters import streaming
 from exporters.runtime import one_line, onnx_errors
 from exporters.targets import MIN_OPSET, Target
 from mobile.errors import ExportError
@@ -19,6 +20,7 @@ _TYPE_NEEDS_IR = {
 }  # fmt: skip
 _FUNCTIONS_NEED_IR = 8
 _CONVERTER_LIMIT_BYTES = 1_900_000_000  # the converter works on one protobuf message, which ends at 2 GB
+_WEIGHT_BYTES = 1 << 16  # of an initialiser that the converter does not see
 _RELABEL_FROM = 13
 PER_CHANNEL_OPSET = 13  # DequantizeLinear's axis came with it
 
@@ -45,7 +47,7 @@ def fit(
             raise ExportError(f"this needs opset {least_opset}, {target.name} ends at {target.opset}", _NEWER)
         _check_ml(model, target)
     if have and want != have:
-        model = convert_opset(model, want, found, target, verified)
+        model = convert_opset(model, want, target, verified)
         notes.append(f"opset {have} was converted to {want}")
     if target is not None and (model.ir_version or 0) > target.ir_version:
         _check_types(model, found, target)
@@ -75,7 +77,7 @@ def _check_types(model: ir.Model, found: ModelIndex, target: Target) -> None:
         raise ExportError(f"it has model-local functions (IR version 8), {target.name} has not", _NEWER)
 
 
-def convert_opset(model: ir.Model, version: int, found: ModelIndex, target: Target | None, verified: bool) -> ir.Model:
+def convert_opset(model: ir.Model, version: int, target: Target | None, verified: bool) -> ir.Model:
     """The model in another opset, by onnx's version converter. ExportError when that cannot.
 
     ``verified`` says that the result will be compared with the source, which `_relabelled` needs.
@@ -85,13 +87,12 @@ def convert_opset(model: ir.Model, version: int, found: ModelIndex, target: Targ
 
     have = model.opset_imports.get("", 0)
     goal = f"opset {have} to {version}" + (f" for {target.name}" if target else "")
-    if found.size_bytes > _CONVERTER_LIMIT_BYTES:
-        raise ExportError(f"{goal}: the converter ends at 2 GB, the model has {found.size_bytes} bytes", _NEWER)
     if model.functions:
         raise ExportError(f"{goal}: the converter does not convert model-local functions", _NEWER)
     _drop_new_defaults(model)
-    proto = ir.to_proto(model)
-    _embed(proto, found)
+    proto, weights = _without_weights(model)
+    if proto.ByteSize() > _CONVERTER_LIMIT_BYTES:
+        raise ExportError(f"{goal}: the converter ends at 2 GB, the graph has {proto.ByteSize()} bytes", _NEWER)
     try:
         converted = onnx.version_converter.convert_version(proto, version)
         onnx.checker.check_model(converted)
@@ -102,8 +103,41 @@ def convert_opset(model: ir.Model, version: int, found: ModelIndex, target: Targ
         converted = relabelled
     result: ir.Model = ir.from_proto(converted)
     result.ir_version = model.ir_version
+    _with_weights(result, weights)
     restore_shapes(result, model)
     return result
+
+
+def _without_weights(model: ir.Model) -> tuple[Any, dict[str, Any]]:
+    """The model as a message in which big initialisers are inputs, and these by name, true where they were inputs too.
+
+    The converter looks at small constants (axes, shapes) and copies the rest, of which external data loses its place.
+    """
+    import onnx
+    import onnx_ir as ir
+
+    big = [value for value in model.graph.initializers.values() if streaming.is_big(value.const_value, _WEIGHT_BYTES)]
+    with streaming.emptied(big) as weights:
+        streaming.embed_external(model)
+        proto = ir.to_proto(model)
+    inputs = {value.name for value in proto.graph.input}
+    small = [stored for stored in proto.graph.initializer if stored.name not in weights]
+    for stored in proto.graph.initializer:
+        if stored.name in weights and stored.name not in inputs:
+            proto.graph.input.append(onnx.helper.make_tensor_value_info(stored.name, stored.data_type, stored.dims))
+    del proto.graph.initializer[:]
+    proto.graph.initializer.extend(small)
+    return proto, {name: (tensor, name in inputs) for name, tensor in weights.items()}
+
+
+def _with_weights(model: ir.Model, weights: dict[str, tuple[Any, bool]]) -> None:
+    """Makes the inputs that stood for weights initialisers again."""
+    for value in list(model.graph.inputs):
+        if value.name in weights:
+            value.const_value, stays = weights[value.name]
+            if not stays:
+                model.graph.inputs.remove(value)
+            model.graph.register_initializer(value)
 
 
 def restore_shapes(model: ir.Model, before: ir.Model) -> None:
@@ -154,11 +188,3 @@ def _reason(error: Exception) -> str:
     reason``.
     """
     return one_line(error).rpartition("` failed: ")[2]
-
-
-def _embed(proto: object, found: ModelIndex) -> None:
-    """Reads external weights into the message: the converter drops a tensor's reference to its file."""
-    from onnx.external_data_helper import load_external_data_for_model
-
-    if found.external_files:
-        load_external_data_for_model(proto, str(found.path.parent))  # type: ignore[arg-type]

@@ -69,7 +69,7 @@ class Built:
     loading: Loading | None = None
     kept: Kept | None = None
     evidence: list[dict[str, Any]] = field(default_factory=list)
-    widths: dict[str, int] = field(default_factory=dict)  # bits of the codes in packed initialisers
+    widths: dict[str, float] = field(default_factory=dict)  # bits of the codes in packed initialisers
 
 
 def feeds(job: Job, source: Source) -> tuple[list[dict[str, NDArray[Any]]], str]:

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from difflib import get_close_matches
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from exporters import streaming
 from exporters.carriers import integer, nbits
 from exporters.carriers.base import Carried, Carrier, Use, Wishes, base_tensor
 from exporters.carriers.blocks import BlockProducts, DenseBlocks
@@ -59,9 +61,15 @@ class Lowered:
 
 
 def lower(
-    model: ir.Model, compressed: CompressedModel, target: Target | None = None, wishes: Wishes | None = None
+    model: ir.Model,
+    compressed: CompressedModel,
+    target: Target | None = None,
+    wishes: Wishes | None = None,
+    folder: Path | None = None,
 ) -> Lowered:
     """The model, changed in place, with every weight of ``compressed`` in its carrier.
+
+    ``folder`` takes what is packed until the model is written; without it, it is in memory.
 
     ModelError when a weight is not in the graph, or has another shape; ExportError when no carrier fits the target.
     """
@@ -69,7 +77,7 @@ def lower(
 
     wishes = wishes or Wishes()
     found = {weight.name: weight for weight in find_weights(model)}
-    tape = Tape(model)
+    tape = Tape(model, folder)
     lowered = Lowered(model)
     for name, tensor in compressed.tensors.items():
         value = _initializer(model, name, compressed)
@@ -237,7 +245,7 @@ def _adapter(tensor: Any, weight: Weight | None, value: ir.Value, tape: Tape, lo
             )
         return
     assert value.const_value is not None
-    value.const_value = ir.tensor(tensor.merged(value.const_value.numpy()), name=value.name)
+    value.const_value = ir.tensor(tensor.merged(streaming.values(value.const_value)), name=value.name)
     output = uses[0].node.outputs[0].name or "" if uses else ""
     lowered.uses.append(LoweredUse(tensor.name, output, "merged", Carried("merged", "float32"), "", output))
 

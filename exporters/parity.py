@@ -7,7 +7,7 @@ same places.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -79,6 +79,29 @@ def _badness(tensor: TensorParity) -> tuple[bool, float]:
     return not tensor.ok, error / tensor.tolerance if tensor.tolerance else error
 
 
+TURN_BYTES = 64 << 20  # of answers that are kept while the other side is asked
+
+
+def paired(
+    reference: Run, candidate: Run, feeds: Iterable[dict[str, NDArray[Any]]]
+) -> Iterator[tuple[list[NDArray[Any]], list[NDArray[Any]]]]:
+    """Both sides' answers to each feed.
+
+    The reference answers a turn of feeds first, then the candidate: of large models one is in memory at a time, and
+    loading one takes seconds.
+    """
+    turn: list[tuple[dict[str, NDArray[Any]], list[NDArray[Any]]]] = []
+    size = 0
+    for feed in feeds:
+        expected = reference(feed)
+        turn.append((feed, expected))
+        size += sum(array.nbytes for array in (*expected, *feed.values()))
+        if size >= TURN_BYTES:
+            yield from ((want, candidate(asked)) for asked, want in turn)
+            turn, size = [], 0
+    yield from ((want, candidate(asked)) for asked, want in turn)
+
+
 def compare(
     reference: Run,
     candidate: Run,
@@ -92,8 +115,7 @@ def compare(
     ``scales``: by output, the magnitude that it is compared at when all of its values are smaller.
     """
     worst: dict[str, TensorParity] = {}
-    for feed in feeds:
-        expected, found = reference(feed), candidate(feed)
+    for expected, found in paired(reference, candidate, feeds):
         if len(expected) != len(found):
             why = f"the source has {len(expected)} outputs, the artifact {len(found)}"
             return Parity(inputs, len(feeds), (TensorParity("(all)", "", None, 0.0, False, why),))

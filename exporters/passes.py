@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from exporters.runtime import one_line, quiet
+from exporters.streaming import digest
 from mobile.errors import ExportError
 
 if TYPE_CHECKING:
@@ -80,8 +81,7 @@ def share_equal_weights(model: ir.Model) -> None:
             tensor = value.const_value
             if tensor is None or value.is_graph_input() or value.is_graph_output() or _feeds_quantisation(value):
                 continue
-            digest = _digest(tensor)
-            key = (str(tensor.dtype), tuple(tensor.shape), digest)
+            key = (str(tensor.dtype), tuple(tensor.shape), _digest(tensor))
             if key in kept:
                 value.replace_all_uses_with(kept[key])
                 del graph.initializers[value.name or ""]
@@ -189,4 +189,4 @@ def _digest(tensor: Any) -> bytes:
     if str(tensor.dtype) == "STRING":
         parts = tensor.string_data()
         return hashlib.sha256(b"".join(len(part).to_bytes(8, "little") + part for part in parts)).digest()
-    return hashlib.sha256(tensor.tobytes()).digest()
+    return digest(tensor)

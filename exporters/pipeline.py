@@ -16,10 +16,10 @@ from exporters.job import Built, Job, feeds
 from exporters.publish import Staging, unwritable
 from exporters.reference import file_name
 from exporters.result import ExportResult
-from exporters.runtime import Session
+from exporters.runtime import Session, close_sessions
 from exporters.saving import check_interface, save
 from exporters.sources import Source, load_ir, open_source
-from exporters.targets import parse_target
+from exporters.targets import Target, parse_target
 from mobile.errors import ExportError, UsageError
 from mobile.formats import Manifest, ModelIndex, file_sha256, index, manifest_path
 
@@ -135,21 +135,18 @@ def _build(job: Job, stage: Staging) -> ExportResult:
     target = None if lite else job.target
     source = open_source(job.source, work, target, job.dims, job.seed, job.example, need)
     built = Built(notes=list(source.notes))
-    job.say("cleaning the graph")
-    model, notes = convert.fit(load_ir(source.model), source.index, target, _least_opset(job), job.verify)
-    built.notes += notes
-    built.passes = passes.run_passes(model, passes.PASSES, source.name)
     location = _data_location(job, source)
     plain = job.scheme is None and job.compression is None and not lite
     graph = stage.folder / job.output.name if plain else work / "graph.onnx"
-    save(model, graph, location)
-    check_interface(source.index, index(graph), source.name)
+    _clean(job, source, target, graph, location, built)
     given, kind = feeds(job, source)
     if job.verify:
         job.say(f"comparing with the source on {len(given)} inputs")
         built.parity = _verified(job, source, graph, given, kind)
         if not built.parity.ok:
             built.notes.append(f"published although it differs: {built.parity.worst.said()}")
+    if source.large:
+        close_sessions()
     if lite:
         lite_stage.build(job, source, graph, stage, built, given, kind)
         return _publish(job, source, stage, built)
@@ -159,6 +156,22 @@ def _build(job: Job, stage: Staging) -> ExportResult:
         stages.compress(job, source, graph, stage, location, built, given, kind)
     stages.measure(job, source, stage, built)
     return _publish(job, source, stage, built)
+
+
+def _clean(job: Job, source: Source, target: Target | None, graph: Path, location: str, built: Built) -> None:
+    """Writes the source's graph, tidied and in an opset of the target; nothing of it stays in memory."""
+    job.say("cleaning the graph")
+    if source.large:
+        close_sessions()
+    model, notes = convert.fit(load_ir(source.model), source.index, target, _least_opset(job), job.verify)
+    built.notes += notes
+    steps = passes.PASSES
+    if job.compression is not None and job.compression.weights is not None:
+        # A file of weights names each of them, equal ones too.
+        steps = tuple(step for step in steps if step is not passes.share_equal_weights)
+    built.passes = passes.run_passes(model, steps, source.name)
+    save(model, graph, location)
+    check_interface(source.index, index(graph), source.name)
 
 
 def _least_opset(job: Job) -> int:
@@ -180,7 +193,7 @@ def _verified(
 ) -> parity.Parity:
     """The parity of the graph with the source. ExportError names the worst output when it is beyond tolerance."""
     names = [value.name for value in source.index.outputs]
-    found = parity.compare(source.run, Session(graph, "the exported graph").run, feeds, names, kind)
+    found = parity.compare(source.run, Session(graph, "the exported graph", source.large).run, feeds, names, kind)
     if found.ok or job.publish_on_mismatch:
         return found
     again = parity.compare(source.run, source.run, feeds[:1], names, kind)
@@ -270,15 +283,10 @@ def _manifest(job: Job, source: Source, found: ModelIndex, built: Built) -> Mani
             "weight_bytes_by_bits": by_bits,
         },
         notes=built.notes,
+        evaluation=_evaluation(job),
     )  # fmt: skip
 
 
-def _versions(form: str) -> dict[str, str]:
-    from importlib.metadata import version
-
-    names = ("onnx", "onnx-ir", "onnxruntime", *(("ai-edge-litert",) if form == "tflite" else ()))
-    return {name: version(name) for name in names}
-        evaluation=_evaluation(job),
 def _evaluation(job: Job) -> dict[str, Any] | None:
     """The labelled items that were given, for `edgewise bench --evaluate manifest`; None without labels."""
     if job.labels is None or job.inputs is None:
@@ -289,3 +297,8 @@ def _evaluation(job: Job) -> dict[str, Any] | None:
     }  # fmt: skip
 
 
+def _versions(form: str) -> dict[str, str]:
+    from importlib.metadata import version
+
+    names = ("onnx", "onnx-ir", "onnxruntime", *(("ai-edge-litert",) if form == "tflite" else ()))
+    return {name: version(name) for name in names}

@@ -13,14 +13,14 @@ its zero point), nothing for float32. A decoded weight must equal the reference 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from exporters.carriers.base import base_tensor
 from exporters.lowering import Lowered, LoweredUse
-from exporters.runtime import Session
+from exporters.observing import Feeds, Seen, observed, wanted
 
 if TYPE_CHECKING:
     import numpy as np
@@ -28,10 +28,9 @@ if TYPE_CHECKING:
 
     from exporters.compress.tensors import CompressedTensor
 
-Feeds = Mapping[str, "NDArray[Any]"]
-ROWS = 64  # of a use's input that are recomputed
 _UNIT = 2.0**-24
 _EXTRA_TERMS = 8  # scales, bias, sums of several kernels
+_BAND = 1 << 21  # weights that are float64 at a time
 
 
 @dataclass(frozen=True)
@@ -79,27 +78,29 @@ class Proof:
 
 
 def prove(
-    lowered: Lowered, tensors: Mapping[str, CompressedTensor], artifact: Path, feeds: Sequence[Feeds], inputs: str
+    lowered: Lowered,
+    tensors: Mapping[str, CompressedTensor],
+    artifact: Path,
+    feeds: Sequence[Feeds],
+    inputs: str,
+    folder: Path | None = None,
 ) -> Proof:
-    """The proof over all feeds; one more session of the artifact, with the uses' inputs and results as outputs."""
+    """The proof over all feeds; one more session of the artifact, with the uses' inputs and results as outputs.
+
+    ``folder`` takes what was seen of a large model, so that its session is gone before weights are dequantised.
+    """
     main = _main_values(lowered)
-    names = {name for use in lowered.uses for name in _wanted(use) if name in main}
-    watched = Watched(artifact, sorted(names))
+    names = {name for use in lowered.uses for name in wanted(use) if name in main}
     biases = _biases(lowered)
     worst: dict[int, UseProof] = {}
-    for feed in feeds:
-        found = watched.run(feed)
-        for number, use in enumerate(lowered.uses):
-            if number in worst and (worst[number].ratio is None or use.carried.decoded):
-                continue
-            result = _check(use, tensors[use.weight], found, biases.get(use.output))
-            if number not in worst or (result.ratio or 0.0) > (worst[number].ratio or 0.0):
-                worst[number] = result
+    for number, seen in observed(lowered.uses, artifact, sorted(names), feeds, folder):
+        use = lowered.uses[number]
+        if number in worst and worst[number].ratio is None:
+            continue
+        result = _check(use, tensors[use.weight], seen, biases.get(use.output))
+        if number not in worst or (result.ratio or 0.0) > (worst[number].ratio or 0.0):
+            worst[number] = result
     return Proof(tuple(worst[number] for number in sorted(worst)), inputs, len(feeds))
-
-
-def _wanted(use: LoweredUse) -> list[str]:
-    return [use.carried.decoded] if use.carried.decoded else [use.input, use.output]
 
 
 def _main_values(lowered: Lowered) -> set[str]:
@@ -110,59 +111,29 @@ def _main_values(lowered: Lowered) -> set[str]:
 
 def _biases(lowered: Lowered) -> dict[str, NDArray[Any]]:
     """The constant that is added last to each use's result (a Gemm's C), by the result's name."""
+    outputs = {use.output for use in lowered.uses}
     found = {}
-    for use in lowered.uses:
-        for node in lowered.model.graph:
-            if node.outputs[0].name == use.output and node.op_type == "Add" and node.inputs[1] is not None:
-                constant = node.inputs[1].const_value
-                if constant is not None:
-                    found[use.output] = constant.numpy()
+    for node in lowered.model.graph:
+        name = node.outputs[0].name or ""
+        if name in outputs and node.op_type == "Add" and node.inputs[1] is not None:
+            constant = node.inputs[1].const_value
+            if constant is not None:
+                found[name] = constant.numpy()
     return found
 
 
-class Watched:
-    """The artifact with further values as outputs."""
-
-    def __init__(self, artifact: Path, names: Sequence[str]) -> None:
-        import onnx
-
-        model = onnx.load(str(artifact), load_external_data=False)
-        have = {value.name for value in model.graph.output}
-        stored = {tensor.name for tensor in model.graph.initializer} | {value.name for value in model.graph.input}
-        for name in names:
-            if name not in have and name not in stored:
-                model.graph.output.append(onnx.ValueInfoProto(name=name))
-        beside = artifact.with_name(f"watched-{artifact.name}")
-        onnx.save(model, str(beside))
-        try:
-            self._session = Session(beside, "the artifact under watch")
-        finally:
-            beside.unlink()
-        self._constants = {}
-        for tensor in model.graph.initializer:
-            if tensor.name in names and not tensor.external_data:
-                self._constants[tensor.name] = onnx.numpy_helper.to_array(tensor)
-
-    def run(self, feed: Feeds) -> dict[str, NDArray[Any]]:
-        """Every output and watched value by name."""
-        outputs = self._session.run(feed)
-        return {**self._constants, **feed, **dict(zip(self._session.outputs, outputs, strict=True))}
-
-
-def _check(
-    use: LoweredUse, tensor: CompressedTensor, found: Mapping[str, NDArray[Any]], bias: NDArray[Any] | None
-) -> UseProof:
-    missing = [name for name in _wanted(use) if name not in found]
+def _check(use: LoweredUse, tensor: CompressedTensor, seen: Seen, bias: NDArray[Any] | None) -> UseProof:
     carried = use.carried
+    missing = seen.decoded is None if carried.decoded else seen.x is None or seen.y is None
     head = (use.weight, tensor.family, use.node, carried.carrier)
     if missing or carried.carrier in ("merged", "adapter apart"):
         why = "inside a subgraph: compared by the outputs alone" if missing else "compared by the outputs"
         return UseProof(*head, "not apart", None, True, why)
-    if carried.decoded:
-        return _equal(head, tensor, found[carried.decoded])
+    if seen.decoded is not None:
+        return _equal(head, tensor, seen.decoded)
     if use.kind == "gather":
         return UseProof(*head, "outputs", None, True, "compared by the outputs")
-    ratio = _product_ratio(use, tensor, found[use.input], found[use.output], bias)
+    ratio = _product_ratio(use, tensor, seen, bias)
     why = "" if ratio <= 1 else f"{ratio:.3g} times what the arithmetic allows"
     return UseProof(*head, f"bound of {carried.arithmetic}", ratio, ratio <= 1, why)
 
@@ -171,71 +142,92 @@ def _equal(head: tuple[str, str, str, str], tensor: CompressedTensor, have: NDAr
     import numpy as np
 
     want = tensor.dequantise()
+    if want.shape != have.shape:
+        return UseProof(*head, "decoded weight", float("inf"), False, f"it is {list(have.shape)}")
+    bands = list(_bands(len(want), want[:1].size))
     if base_tensor(tensor).family == "low-rank":
         base = base_tensor(tensor)
-        limit = _gamma(base.rank) * (abs(base.left).astype(np.float64) @ abs(base.right)).max() * 2
-        ratio = float(abs(want.astype(np.float64) - have).max() / limit)
+        right = abs(base.right).astype(np.float64)
+        limits = [(abs(base.left[part]) @ right).max() for part in _bands(base.rows, base.columns)]
+        off = max(float(abs(want[part].astype(np.float64) - have[part]).max()) for part in bands)
+        ratio = off / float(_gamma(base.rank) * max(limits) * 2)
         return UseProof(*head, "bound of float32", ratio, ratio <= 1, "" if ratio <= 1 else "the product is off")
-    different = int((want != have).sum()) if want.shape == have.shape else want.size
+    different = sum(int((want[part] != have[part]).sum()) for part in bands)
     why = f"{different} of {want.size} decoded values differ" if different else ""
     return UseProof(
         *head, "decoded weight equal bit for bit", 0.0 if not different else float("inf"), not different, why
     )
 
 
-def _product_ratio(
-    use: LoweredUse, tensor: CompressedTensor, data: NDArray[Any], result: NDArray[Any], bias: NDArray[Any] | None
-) -> float:
+def _bands(rows: int, columns: int) -> Iterator[slice]:
+    """Slices of rows that hold few enough numbers to be computed with in float64."""
+    step = max(1, _BAND // max(columns, 1))
+    return (slice(start, start + step) for start in range(0, rows, step))
+
+
+def _product_ratio(use: LoweredUse, tensor: CompressedTensor, seen: Seen, bias: NDArray[Any] | None) -> float:
     """max |y - x W.T - bias| / bound over up to ROWS rows."""
     import numpy as np
 
-    rounding = _activation_error(data.reshape(-1, data.shape[-1]), use.carried.block)
-    x = data.reshape(-1, data.shape[-1])[:ROWS].astype(np.float64)
-    y = result.reshape(-1, result.shape[-1])[:ROWS].astype(np.float64)
-    rows = base_tensor(tensor).dequantise_rows().astype(np.float64)
-    offset = np.zeros(1) if bias is None else bias.astype(np.float64)
-    size = _magnitude(tensor, rows)
-    want = x @ rows.T + offset
-    bound = _gamma(rows.shape[1] + _EXTRA_TERMS) * (abs(x) @ size.T + abs(offset)) + rounding[:ROWS] @ abs(rows).T
-    return float((abs(y - want) / np.maximum(bound, np.finfo(np.float32).tiny)).max(initial=0.0))
+    assert seen.x is not None and seen.y is not None
+    base = base_tensor(tensor)
+    x, y = seen.x.astype(np.float64), seen.y.astype(np.float64)
+    rounding = _activation_error(x, use.carried.block, seen)
+    weights = base.dequantise_rows()
+    gamma = _gamma(base.columns + _EXTRA_TERMS)
+    ratio = 0.0
+    for part in _bands(base.rows, base.columns):
+        rows = weights[part].astype(np.float64)
+        offset = _offset(bias, part, base.rows)
+        bound = gamma * (abs(x) @ _magnitude(base, rows, part).T + abs(offset)) + rounding @ abs(rows).T
+        error = abs(y[:, part] - (x @ rows.T + offset))
+        ratio = max(ratio, float((error / np.maximum(bound, np.finfo(np.float32).tiny)).max(initial=0.0)))
+    return ratio
 
 
-def _magnitude(tensor: CompressedTensor, rows: NDArray[np.float64]) -> NDArray[np.float64]:
-    """|W|, or what its parts add up to where it is computed from several."""
+def _offset(bias: NDArray[Any] | None, part: slice, rows: int) -> NDArray[np.float64]:
     import numpy as np
 
-    base: Any = base_tensor(tensor)
+    if bias is None:
+        return np.zeros(1)
+    whole = bias.astype(np.float64)
+    return whole[..., part] if whole.ndim and whole.shape[-1] == rows else whole
+
+
+def _magnitude(base: Any, rows: NDArray[np.float64], part: slice) -> NDArray[np.float64]:
+    """|W| of a band of rows, or what its parts add up to where it is computed from several."""
+    import numpy as np
+
     if base.family == "low-rank":
-        product: NDArray[np.float64] = abs(base.left).astype(np.float64) @ abs(base.right)
+        product: NDArray[np.float64] = abs(base.left[part]).astype(np.float64) @ abs(base.right)
         return 2 * product
     if base.family == "power-of-two":
         return 3 * abs(rows)  # digits of opposite sign
     if base.family in ("int8", "nbit"):
-        return abs(rows) + 2 * _step(base)
+        return abs(rows) + 2 * _step(base, part)
     return abs(rows)
 
 
-def _step(base: Any) -> NDArray[np.float64]:
+def _step(base: Any, part: slice) -> NDArray[np.float64]:
     """What the low and the high half of a code may add in magnitude: up to 16 steps of the high one each."""
     import numpy as np
 
     scale: NDArray[np.float64] = np.broadcast_to(base.spread(abs(base.scales)), (base.rows, base.columns))
-    return 16 * scale
+    return 16 * scale[part]
 
 
-def _activation_error(x: NDArray[Any], block: int) -> NDArray[np.float64]:
+def _activation_error(x: NDArray[np.float64], block: int, seen: Seen) -> NDArray[np.float64]:
     """[M, K]: how far a rounded activation may be from its value."""
     import numpy as np
 
-    wide = x.astype(np.float64)
     if block == 0:
-        return np.zeros_like(wide)
+        return np.zeros_like(x)
     slack = 1 + 2.0**-10  # scales and quotients are float32
     if block < 0:
-        step = (max(wide.max(initial=0.0), 0.0) - min(wide.min(initial=0.0), 0.0)) / 255
-        return np.full_like(wide, step * slack)
-    rows, columns = wide.shape
-    padded = np.pad(abs(wide), ((0, 0), (0, -columns % block))).reshape(rows, -1, block)
+        step = (max(seen.high, 0.0) - min(seen.low, 0.0)) / 255
+        return np.full_like(x, step * slack)
+    rows, columns = x.shape
+    padded = np.pad(abs(x), ((0, 0), (0, -columns % block))).reshape(rows, -1, block)
     half = padded.max(2, keepdims=True) / 127 / 2 * slack
     return np.broadcast_to(half, padded.shape).reshape(rows, -1)[:, :columns]
 

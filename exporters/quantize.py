@@ -14,7 +14,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from exporters.parity import Run
+from exporters.parity import Run, paired
 from exporters.runtime import one_line, onnx_errors, onnxruntime, quiet, runtime_errors
 from mobile.errors import ExportError
 
@@ -165,8 +165,8 @@ def measure(
     shape.
     """
     sums: dict[str, _Sums] = {name: _Sums(name) for name in names}
-    for feed in feeds:
-        for name, want, have in zip(names, source(feed), quantised(feed), strict=True):
+    for wanted, found in paired(source, quantised, feeds):
+        for name, want, have in zip(names, wanted, found, strict=True):
             sums[name].add(want, have)
     tensors = tuple(total.result() for total in sums.values() if total.counted)
     return QuantizationError(inputs, len(feeds), tensors)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import logging
 import os
+import weakref
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -35,39 +36,81 @@ def runtime_errors() -> tuple[type[Exception], ...]:
     return (*own, RuntimeError, ValueError, TypeError)
 
 
-class Session:
-    """A model loaded on the CPU. ``name`` is what messages call it. ExportError when it cannot be loaded or run."""
+_alone: weakref.WeakSet[Session] = weakref.WeakSet()  # sessions of large models; one of them is open at a time
 
-    def __init__(self, path: Path, name: str) -> None:
-        ort = onnxruntime()
-        options = ort.SessionOptions()
-        options.log_severity_level = 4  # warnings about the model go to stderr otherwise; errors are raised
-        self.name = name
+
+class Session:
+    """A model loaded on the CPU. ``name`` is what messages call it. ExportError when it cannot be loaded or run.
+
+    Of sessions that are ``alone`` one is in memory at a time: whichever is asked closes the one before, and is loaded
+    again when it is asked later. They are loaded when they are asked first, so their files must stay where they are.
+    """
+
+    def __init__(self, path: Path, name: str, alone: bool = False) -> None:
+        self.name, self.path = name, path
+        self._is_alone = alone
         self._errors = runtime_errors()
-        try:
-            # Without its own fallback, which would print on stdout and try the same provider again.
-            self._session = ort.InferenceSession(
-                str(path), options, providers=["CPUExecutionProvider"], enable_fallback=0
-            )
-        except self._errors as error:
-            raise ExportError(
-                f"{name}: onnxruntime {ort.__version__} cannot load it: {one_line(error)}",
-                "`edgewise inspect FILE` lists its operators and who can run them.",
-            ) from error
+        self._session: Any = None
+        if not alone:
+            self._opened()
 
     @property
     def outputs(self) -> list[str]:
         """The names of the outputs, in order."""
-        return [value.name for value in self._session.get_outputs()]
+        return [value.name for value in self._opened().get_outputs()]
 
-    def run(self, feeds: Feeds) -> list[NDArray[Any]]:
-        """The outputs in order. ExportError when the model refuses the inputs."""
+    def _opened(self) -> Any:
+        if self._session is not None:
+            return self._session
+        if self._is_alone:
+            close_sessions()
+            _alone.add(self)
+        ort = onnxruntime()
+        options = ort.SessionOptions()
+        options.log_severity_level = 4  # warnings about the model go to stderr otherwise; errors are raised
         try:
-            found: Sequence[Any] = self._session.run(None, dict(feeds))
+            # Without its own fallback, which would print on stdout and try the same provider again.
+            self._session = ort.InferenceSession(
+                str(self.path), options, providers=["CPUExecutionProvider"], enable_fallback=0
+            )
+        except self._errors as error:
+            raise ExportError(
+                f"{self.name}: onnxruntime {ort.__version__} cannot load it: {one_line(error)}",
+                "`edgewise inspect FILE` lists its operators and who can run them.",
+            ) from error
+        return self._session
+
+    def close(self) -> None:
+        """Frees its memory."""
+        self._session = None
+
+    def run(self, feeds: Feeds, only: Sequence[str] | None = None) -> list[NDArray[Any]]:
+        """The outputs in order, or ``only`` those of these names. ExportError when the model refuses the inputs."""
+        session, options = self._opened(), None
+        if only is not None:
+            options = onnxruntime().RunOptions()
+            options.only_execute_path_to_fetches = True
+        try:
+            found: Sequence[Any] = session.run(only, dict(feeds), options)
         except self._errors as error:
             shapes = ", ".join(f"{key} {value.dtype} {list(value.shape)}" for key, value in feeds.items())
             raise ExportError(f"{self.name}: refuses the inputs {shapes}: {one_line(error)}") from error
         return list(found)
+
+
+def close_sessions() -> None:
+    """Frees the memory of the large model that is open, if one is."""
+    for session in list(_alone):
+        session.close()
+    give_memory_back()
+
+
+def give_memory_back() -> None:
+    """Returns freed memory to the system where the C library keeps it (glibc); nothing elsewhere."""
+    import ctypes
+
+    with suppress(OSError, AttributeError):
+        ctypes.CDLL(None).malloc_trim(0)
 
 
 def decode_error() -> type[Exception]:

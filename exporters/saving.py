@@ -8,11 +8,14 @@ from typing import TYPE_CHECKING
 from exporters import quantize
 from exporters.runtime import one_line
 from exporters.sources import check_onnx
+from exporters.streaming import write_one_file
 from mobile.errors import ExportError
 from mobile.formats import ModelIndex
 
 if TYPE_CHECKING:
     import onnx_ir as ir
+
+STREAM_BYTES = 64 << 20  # of weights: from here on a file is written tensor by tensor
 
 
 def save(model: ir.Model, path: Path, location: str) -> None:
@@ -31,8 +34,11 @@ def write(model: ir.Model, path: Path, location: str) -> None:
     import onnx_ir as ir
 
     weights = [value.const_value for graph in model.graphs() for value in graph.initializers.values()]
-    if sum(tensor.nbytes for tensor in weights if tensor is not None) > quantize.EXTERNAL_BYTES:
+    size = sum(tensor.nbytes for tensor in weights if tensor is not None)
+    if size > quantize.EXTERNAL_BYTES:
         ir.save(model, path, external_data=location)
+    elif size > STREAM_BYTES:
+        write_one_file(model, path)
     else:
         ir.external_data.load_to_model(model)
         ir.save(model, path)

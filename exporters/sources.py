@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 _PROGRAM = re.compile(r"(?P<file>.+\.py):(?P<factory>[A-Za-z_][A-Za-z_0-9]*)")
+LARGE_BYTES = 512 << 20  # of a model: from here on one session is in memory at a time, and weights one by one
 PARITY_INPUTS = 3  # generated ones; the last has two items where the batch is free
 
 
@@ -39,6 +40,11 @@ class Source:
     feeds_are: str = "generated"
     notes: list[str] = field(default_factory=list)
     tools: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def large(self) -> bool:
+        """Whether two of its kind in memory would be one too many."""
+        return self.index.size_bytes >= LARGE_BYTES
 
 
 def open_source(
@@ -79,7 +85,8 @@ def _open_onnx(path: Path, dims: Mapping[str, int], seed: int, need_feeds: bool)
         raise UsageError(f"{path}: this is a TFLite model", "Edgewise exports from .onnx, file.py:factory or .pt2.")
     found = index(path)
     check_onnx(path)
-    session = Session(path, str(path))
+    session = Session(path, str(path), found.size_bytes >= LARGE_BYTES)
+    _ignore(session.outputs)  # it loads
     feeds = []
     if need_feeds:
         feeds = generate(found.inputs, seed, dims, PARITY_INPUTS, lambda feed: _ignore(session.run(feed)))

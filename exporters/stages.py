@@ -15,7 +15,7 @@ from exporters.loading import measure_loading
 from exporters.proof import prove
 from exporters.publish import Staging
 from exporters.reference import keep, rounded
-from exporters.runtime import Session
+from exporters.runtime import Session, close_sessions
 from exporters.saving import check_interface, save, write
 from exporters.sources import Source, load_ir
 from mobile.errors import ExportError
@@ -68,7 +68,8 @@ def quantise(job: Job, source: Source, graph: Path, stage: Staging, location: st
         )
     job.say(f"measuring the quantisation error on {len(feeds)} batches")
     names = [value.name for value in source.index.outputs]
-    built.quantization = quantize.measure(source.run, Session(final, "the quantised model").run, feeds, names, kind)
+    quantised = Session(final, "the quantised model", source.large).run
+    built.quantization = quantize.measure(source.run, quantised, feeds, names, kind)
 
 
 def compress(
@@ -85,22 +86,12 @@ def compress(
     assert job.compression is not None
     final = stage.folder / job.output.name
     job.say("compressing the weights")
-    model = load_ir(graph)
-    done = compressing.compress_graph(model, job.compression, job.target)
-    built.passes += passes.run_passes(model, passes.AFTER_QUANTISATION, source.name)
-    save(model, final, location)
-    check_interface(source.index, index(final), source.name)
-    built.notes += done.notes
-    built.recipe = {
-        "scheme": job.scheme, "weights": job.compression.weights.name if job.compression.weights else None,
-        "origin": dict(done.model.origin), "tensors": done.entries(),
-    }  # fmt: skip
-    built.evidence.append(compressing.check_packed(final, done))
-    built.widths = {name: int(bits) for name, (bits, _) in done.lowered.packed.items()}
+    done = _compressed(job, source, graph, stage, location, built)
     if not job.verify:
         return
     job.say(f"comparing with the dequantised reference on {len(feeds)} inputs")
-    built.proof = prove(done.lowered, done.model.tensors, final, feeds, kind)
+    folder = _folder(stage, "observed") if source.large else None
+    built.proof = prove(done.lowered, done.model.tensors, final, feeds, kind, folder)
     if not built.proof.ok and not job.publish_on_mismatch:
         worst = built.proof.worst
         assert worst is not None
@@ -108,20 +99,50 @@ def compress(
             f"{source.name}: weight {worst.weight!r} as {worst.carrier} differs from its reference: {worst.why}",
             "Nothing was published. Please report it, with the scheme and the target.",
         )
+    path = stage.folder / "work" / "reference.onnx"
     reference = load_ir(graph)
     compressing.reference_graph(reference, done)
-    path = stage.folder / "work" / "reference.onnx"
     write(reference, path, "reference.data")
+    rounds = rounded(done.lowered.uses)
+    del reference, done
     names = [value.name for value in source.index.outputs]
-    artifact = Session(final, "the compressed model").run
-    built.reference = quantize.measure(Session(path, "the dequantised reference").run, artifact, feeds, names, kind)
+    artifact = Session(final, "the compressed model", source.large).run
+    dequantised = Session(path, "the dequantised reference", source.large).run
+    built.reference = quantize.measure(dequantised, artifact, feeds, names, kind)
     wide = list(feeds)
     if job.inputs is not None:
         wide = list(read_samples(job.inputs, source.index.inputs, job.scale, job.dims).batches(ERROR_ITEMS))
     built.quantization = quantize.measure(source.run, artifact, wide, names, kind)
     if job.keep_reference:
-        inputs = source.index.inputs
-        built.kept = keep(path, artifact, feeds, inputs, names, rounded(done.lowered.uses), kind)
+        built.kept = keep(path, artifact, feeds, source.index.inputs, names, rounds, kind)
+
+
+def _compressed(
+    job: Job, source: Source, graph: Path, stage: Staging, location: str, built: Built
+) -> compressing.Compressed:
+    """The artifact in the staging folder, with what went into it; weights of a large model lie in files meanwhile."""
+    assert job.compression is not None
+    final = stage.folder / job.output.name
+    model = load_ir(graph)
+    folder = _folder(stage, "weights") if source.large else None
+    done = compressing.compress_graph(model, job.compression, job.target, folder)
+    built.passes += passes.run_passes(model, passes.AFTER_QUANTISATION, source.name)
+    save(model, final, location)
+    check_interface(source.index, index(final), source.name)
+    built.notes += done.notes
+    built.recipe = {
+        "scheme": job.scheme, "weights": job.compression.weights.name if job.compression.weights else None,
+        "origin": dict(done.model.origin), "tensors": done.entries,
+    }  # fmt: skip
+    built.evidence.append(compressing.check_packed(final, done))
+    built.widths = {name: bits if bits % 1 else int(bits) for name, (bits, _) in done.lowered.packed.items()}
+    return done
+
+
+def _folder(stage: Staging, name: str) -> Path:
+    path = stage.folder / "work" / name
+    path.mkdir()
+    return path
 
 
 def measure(job: Job, source: Source, stage: Staging, built: Built) -> None:
@@ -129,13 +150,15 @@ def measure(job: Job, source: Source, stage: Staging, built: Built) -> None:
     if job.scheme is None and job.compression is None:
         return
     final = stage.folder / job.output.name
+    if source.large:
+        close_sessions()
     job.say("loading it in a process of its own")
     built.loading = measure_loading(final)
     if job.labels is not None and job.inputs is not None:
         job.say("asking for the classes of the labelled inputs")
         samples = read_samples(job.inputs, source.index.inputs, job.scale, job.dims)
         built.accuracy = labelled_accuracy(
-            source.run, Session(final, "the artifact").run, samples.batches(), job.inputs, job.labels
+            source.run, Session(final, "the artifact", source.large).run, samples.batches(), job.inputs, job.labels
         )
 
 

@@ -25,7 +25,7 @@ class Term:
 
     ``codes`` are uint8, or uint16, below 2**bits. ``levels`` is [2**bits], or [N, L] when each row has its own table.
     ``scales``, ``zero_points`` (in the levels' unit) and ``offsets`` are [N, G], [1, 1] or None. Column k is of group
-    k // group, or of ``group_index[k]``.
+    k // group, or of ``group_index[k]``. ``trits``: the file holds the codes 0, 1, 2 five to a byte.
     """
 
     codes: NDArray[Any]
@@ -36,6 +36,7 @@ class Term:
     zero_points: NDArray[np.int16] | None = None
     offsets: NDArray[np.float32] | None = None
     group_index: NDArray[np.int32] | None = None
+    trits: bool = False
 
     @property
     def rows(self) -> int:
@@ -84,7 +85,7 @@ def terms(tensor: CompressedTensor) -> list[Term] | None:
         return [Term(tensor.codes, 1, _floats(-1, 1), tensor.scales, tensor.group, offsets=tensor.offsets)]
     if isinstance(tensor, families.Ternary):
         codes = (tensor.codes + 1).astype("uint8")
-        return [Term(codes, 2, _floats(-1, 0, 1, 0), tensor.scales, tensor.group)]
+        return [Term(codes, 2, _floats(-1, 0, 1, 0), tensor.scales, tensor.group, trits=tensor.trits)]
     if isinstance(tensor, families.DualBinary):
         pairs = ((tensor.b1, tensor.a1), (tensor.b2, tensor.a2))
         return [Term(bits, 1, _floats(0, 1), scales, tensor.group) for bits, scales in pairs]

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from exporters.carriers import packing
+from exporters.carriers import packing, trits
 from exporters.carriers.coded import Term
 from exporters.carriers.tape import Tape
 
@@ -119,6 +119,8 @@ def levels(term: Term, name: str, tape: Tape) -> ir.Value:
         table = tape.constant(term.levels, f"{name}.table")
         found: ir.Value = tape.op("GatherElements", [table, codes(term, name, tape)], name, axis=1)
         return found
+    if term.trits:
+        return trits.decoded(term, term.levels, name, tape)
     if len(packing.SPLITS[term.bits]) > 1:
         table = tape.constant(term.levels, f"{name}.levels")
         return tape.op("Gather", [table, codes(term, name, tape)], name)  # type: ignore[no-any-return]

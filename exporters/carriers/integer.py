@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from exporters.carriers import decode, packing
+from exporters.carriers import decode, packing, trits
 from exporters.carriers.base import ASSUMED_ROWS, Carried, Use, Wishes, base_tensor, replace_output
 from exporters.carriers.coded import Term, single_term, terms
 from exporters.carriers.nbits import with_bias
@@ -96,6 +96,8 @@ def _weight(term: Term, name: str, tape: Tape) -> ir.Value:
     import numpy as np
 
     levels = np.clip(term.levels, -128, 127).astype(np.int8)
+    if term.trits:
+        return trits.decoded(term, levels, name, tape, turned=True)
     if term.bits == 8:
         return tape.constant(np.ascontiguousarray(levels[term.codes].T), f"{name}.int8")
     turned = Term(np.ascontiguousarray(term.codes.T), term.bits, term.levels, None, term.rows)

@@ -17,7 +17,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from exporters.carriers import decode, packing
+from exporters.carriers import decode, packing, trits
 from exporters.carriers.base import Carried, Use, Wishes, base_tensor, replace_output
 from exporters.carriers.coded import Term, terms
 from exporters.carriers.tape import MICROSOFT, Tape
@@ -79,7 +79,7 @@ class NBits:
         for number, term in enumerate(found):
             name = base.name if len(found) == 1 else f"{base.name}.{number + 1}"
             block = block_size(term) or BLOCKS[-1]
-            for place, kernel in enumerate(kernels(term, widths(target, block_size(term)))):
+            for place, kernel in enumerate(kernels(term, _usable(term, target, tape.opset))):
                 operands = _operands(term, kernel, name, block, (base.name, number, place), tape)
                 tape.beside(use.node)
                 part = tape.op(
@@ -100,6 +100,12 @@ def widths(target: Target | None, block: int | None = None) -> tuple[int, ...]:
     """The kernel widths of the target for a block; without a target, those of every release that has the operator."""
     have = PORTABLE_WIDTHS if target is None else target.nbits
     return tuple(width for width in have if not (width == 2 and block is not None and block < LEAST_2_BIT_BLOCK))
+
+
+def _usable(term: Term, target: Target | None, opset: int) -> tuple[int, ...]:
+    """The widths for a term; five trits a byte become 2 bits by BitwiseOr, which older operator sets lack."""
+    found = widths(target, block_size(term))
+    return tuple(width for width in found if not (term.trits and width == 2 and opset < OR_OPSET))
 
 
 def kernel_count(tensor: CompressedTensor, target: Target | None) -> int:
@@ -215,10 +221,11 @@ def _operands(term: Term, kernel: _Kernel, name: str, block: int, key: tuple[Any
 
 def _weights(term: Term, kernel: _Kernel, name: str, block: int, tape: Tape) -> ir.Value:
     """uint8 [N, blocks, block*width/8]."""
-    import numpy as np
-
     count = -(-term.columns // block)
     shape = (term.rows, count, block * kernel.width // 8)
+    if term.trits:
+        rows = trits.kernel_bytes(term, kernel.table, kernel.width, name, tape)
+        return tape.reshape(_filled(rows, term, kernel, count * block, name, tape), shape, name)
     if _stored_as_computed(term, kernel) and term.columns % block == 0:
         blob = packing.pack(kernel.table[term.codes], kernel.width).reshape(shape)
         return tape.constant(blob, f"{name}.packed", (kernel.width, term.codes.size))
@@ -229,12 +236,18 @@ def _weights(term: Term, kernel: _Kernel, name: str, block: int, tape: Tape) -> 
     joined = parts[0]
     for part in parts[1:]:
         joined = tape.op("BitwiseOr", [joined, part], name)
-    wanted = count * block * kernel.width // 8
-    have = -(-term.columns * kernel.width // 8)
-    if have < wanted:
-        zero = tape.constant(np.zeros((), np.uint8), "zero_byte")
-        joined = tape.op("Pad", [joined, tape.ints(0, 0, 0, wanted - have), zero], name)
-    return tape.reshape(joined, shape, name)
+    return tape.reshape(_filled(joined, term, kernel, count * block, name, tape), shape, name)
+
+
+def _filled(value: Any, term: Term, kernel: _Kernel, columns: int, name: str, tape: Tape) -> Any:
+    """The bytes of rows, with zero bytes behind them up to the last block's end."""
+    import numpy as np
+
+    have, wanted = -(-term.columns * kernel.width // 8), columns * kernel.width // 8
+    if have == wanted:
+        return value
+    zero = tape.constant(np.zeros((), np.uint8), "zero_byte")
+    return tape.op("Pad", [value, tape.ints(0, 0, 0, wanted - have), zero], name)
 
 
 def _joined(planes: list[_Plane], kernel: _Kernel, name: str, tape: Tape) -> ir.Value:

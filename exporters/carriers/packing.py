@@ -7,6 +7,7 @@ Widths that do not divide 8 are kept as planes that do: 3 = 2+1, 5 = 4+1, 6 = 4+
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -58,6 +59,11 @@ def planes(codes: NDArray[Any], bits: int) -> list[tuple[int, int, NDArray[np.ui
         found.append((width, shift, pack(part, width)))
         shift += width
     return found
+
+
+def packed_bytes(values: int, bits: float) -> int:
+    """Whole bytes that hold so many codes; bits may be 1.6, five codes a byte."""
+    return math.ceil(values * bits / 8 - 1e-6)
 
 
 def byte_codes(bits: int) -> NDArray[np.uint8]:

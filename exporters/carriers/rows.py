@@ -49,7 +49,8 @@ class Rows:
             total = part if total is None else tape.op("Add", [total, part], base.name)
         replace_output(use, total)
         tape.beside(None)
-        return Carried(self.name, "float32")
+        notes = ("an embedding has its trits at 2 bits",) if any(term.trits for term in found) else ()
+        return Carried(self.name, "float32", notes=notes)
 
 
 def _gathered(term: Term, name: str, use: Use, tape: Tape) -> Any:

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from exporters.streaming import BIG_BYTES
 
 if TYPE_CHECKING:
     import onnx_ir as ir
@@ -18,10 +21,12 @@ class Tape:
 
     Nodes go to the front of the main graph (they read initialisers only, so that a runtime folds them and every
     subgraph sees them) until :meth:`beside` names a node.
+    Big initialisers go into files of ``folder``, where there is one, until the model is written.
     """
 
-    def __init__(self, model: ir.Model) -> None:
+    def __init__(self, model: ir.Model, folder: Path | None = None) -> None:
         self.model = model
+        self._folder = folder
         self.opset = model.opset_imports.get("", 0)
         self._front: list[ir.Node] = []
         self._before: ir.Node | None = None
@@ -51,17 +56,28 @@ class Tape:
         import onnx_ir as ir
 
         array = np.ascontiguousarray(array)
-        digest = hashlib.sha256(array.tobytes()).hexdigest()
+        digest = hashlib.sha256(array.reshape(-1).view(np.uint8).data).hexdigest()
         key = (str(array.dtype), str(array.shape), digest)
         if key not in self._constants:
             name = self._name(hint)
-            value = ir.Value(name=name, const_value=ir.tensor(array, name=name))
+            value = ir.Value(name=name, const_value=self._tensor(array, name))
             value.shape, value.dtype = ir.Shape(array.shape), ir.DataType.from_numpy(array.dtype)
             self.model.graph.register_initializer(value)
             self._constants[key] = value
             if values is not None:
                 self.packed[name] = values
         return self._constants[key]
+
+    def _tensor(self, array: NDArray[Any], name: str) -> Any:
+        """The array as a tensor: in memory, or in a file of the folder when it is big."""
+        import onnx_ir as ir
+
+        if self._folder is None or array.nbytes < BIG_BYTES:
+            return ir.tensor(array, name=name)
+        path = self._folder / f"{len(self._constants)}.bin"
+        array.tofile(path)
+        kind, shape = ir.DataType.from_numpy(array.dtype), ir.Shape(array.shape)
+        return ir.ExternalTensor(path.name, 0, array.nbytes, kind, shape=shape, name=name, base_dir=self._folder)
 
     def op(
         self,

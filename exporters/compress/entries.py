@@ -40,7 +40,7 @@ _PATTERN = re.compile(r"(\d{1,2}):(\d{1,2})")
 def describe(tensor: CompressedTensor, trits: bool = False) -> tuple[Entry, Arrays]:
     """The entry and the arrays of a weight. ``trits`` stores ternary codes at 1.6 bits instead of 2."""
     entry: Entry = {"family": tensor.family, "shape": list(tensor.shape), "axis": tensor.axis}
-    if isinstance(tensor, Ternary) and trits:
+    if isinstance(tensor, Ternary) and (trits or tensor.trits):
         fields = {"group": tensor.group, "packing": "trits"}
         return {**entry, **fields}, {"codes": pack_trits(tensor.codes), "scales": tensor.scales}
     fields, arrays = _WRITERS[type(tensor)](tensor)
@@ -112,7 +112,8 @@ def _write_ternary(tensor: Ternary) -> tuple[Entry, Arrays]:
 
 def _read_ternary(fields: Fields) -> Ternary:
     codes, scales = fields.codes("codes", 2, signed=True), fields.per_group("scales", fields.group)
-    return Ternary(fields.name, fields.shape, fields.axis, codes, scales, fields.group)
+    trits = fields.text("packing", "bits") == "trits"
+    return Ternary(fields.name, fields.shape, fields.axis, codes, scales, fields.group, trits)
 
 
 def _write_dual(tensor: DualBinary) -> tuple[Entry, Arrays]:

@@ -99,7 +99,10 @@ def _fit(weight: FloatRows, rule: Rule) -> CompressedTensor:
     if family == "binary":
         return _in_bands(weight, options["g"], lambda part: signs.binary(part, options["g"], options["offset"]))
     if family == "ternary":
-        return _in_bands(weight, options["g"], lambda part: signs.ternary(part, options["g"], options["fit"]))
+        return _in_bands(
+            weight, options["g"],
+            lambda part: replace(signs.ternary(part, options["g"], options["fit"]), trits=options["trits"]),
+        )  # fmt: skip
     if family == "dual-binary":
         return _in_bands(weight, options["g"], lambda part: signs.dual_binary(part, options["g"]))
     if family == "power-of-two":

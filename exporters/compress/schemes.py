@@ -87,6 +87,7 @@ FAMILIES: dict[str, Family] = {
     }),
     "ternary": Family("-1, 0, 1 times a scale, 2 bits", {
         "g": _group(_TENSOR), "fit": Option("choice", "absmean", "codes and scale", choices=("absmean", "twn")),
+        "trits": Option("flag", False, "five in a byte of the file: 1.6 bits instead of 2, slower to load"),
     }),
     "dual-binary": Family("a1 * b1 + a2 * b2, 2 bits", {"g": _group(128)}),
     "power-of-two": Family("sign and exponent without zero, 4 bits", {

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import os
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -80,11 +80,23 @@ def _shared_entry(name: str, tensor: Shared, tensors: Mapping[str, CompressedTen
     }  # fmt: skip
 
 
-def read_spec(path: Path) -> CompressedModel:
+def read_entries(path: Path) -> dict[str, Any]:
+    """The entry of each weight in a compressed spec, without reading an array. ModelError as of `read_spec`."""
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, framework="numpy") as file:
+            found = _document(path, file.metadata() or {})["tensors"]
+    except (OSError, SafetensorError) as error:
+        raise ModelError(f"{path}: is no readable safetensors file: {_line(error)}") from error
+    return {name: entry for name, entry in found.items() if isinstance(entry, dict)}
+
+
+def read_spec(path: Path, *, only: Collection[str] | None = None) -> CompressedModel:
     """The model in a compressed spec, every part checked. ModelError names file, weight and what does not fit.
 
     dtypes and shapes are compared with what the description says before an array is read, so what is allocated is
-    bounded by the file's own size.
+    bounded by the file's own size. ``only`` the weights of these names are read, and what they share.
     """
     from safetensors import SafetensorError, safe_open
 
@@ -92,7 +104,7 @@ def read_spec(path: Path) -> CompressedModel:
         with safe_open(path, framework="numpy") as file:
             document = _document(path, file.metadata() or {})
             stored = {key: _stored(file.get_slice(key)) for key in file.keys()}  # noqa: SIM118 - not a mapping
-            return _model(path, document, stored, file)
+            return _model(path, document, stored, file, only)
     except (OSError, SafetensorError) as error:
         raise ModelError(f"{path}: is no readable safetensors file: {_line(error)}") from error
 
@@ -127,10 +139,17 @@ def _document(path: Path, metadata: Mapping[str, str]) -> dict[str, Any]:
 
 
 def _model(
-    path: Path, document: dict[str, Any], stored: Mapping[str, tuple[str, tuple[int, ...]]], file: Any
+    path: Path,
+    document: dict[str, Any],
+    stored: Mapping[str, tuple[str, tuple[int, ...]]],
+    file: Any,
+    only: Collection[str] | None,
 ) -> CompressedModel:
     tensors: dict[str, CompressedTensor] = {}
     entries: dict[str, Any] = document["tensors"]
+    if only is not None:
+        sources = [entries[name].get("source") for name in only if isinstance(entries.get(name), dict)]
+        entries = {name: entry for name, entry in entries.items() if name in only or name in sources}
     try:
         for name, entry in entries.items():
             if not isinstance(entry, dict):

@@ -132,11 +132,12 @@ class Binary(CompressedTensor):
 
 @dataclass(frozen=True, eq=False)
 class Ternary(CompressedTensor):
-    """w = code * scale with codes -1, 0, 1 (int8), stored at 2 bits."""
+    """w = code * scale with codes -1, 0, 1 (int8), stored at 2 bits; with ``trits`` five in a byte, 1.6 bits."""
 
     codes: NDArray[np.int8]
     scales: NDArray[np.float32]
     group: int
+    trits: bool = False
 
     @property
     def family(self) -> str:
@@ -145,8 +146,9 @@ class Ternary(CompressedTensor):
 
     @property
     def packed_bytes(self) -> int:
-        """2 bits a weight, 4 bytes a scale."""
-        return self.rows * packed_row_bytes(self.columns, 2) + 4 * self.scales.size
+        """2 bits a weight, or a byte for five, and 4 bytes a scale."""
+        row = -(-self.columns // 5) if self.trits else packed_row_bytes(self.columns, 2)
+        return self.rows * row + 4 * self.scales.size
 
     def check(self) -> None:
         """Codes are -1, 0 or 1."""

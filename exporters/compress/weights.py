@@ -6,6 +6,8 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from exporters import streaming
+
 if TYPE_CHECKING:
     import onnx_ir as ir
     from numpy.typing import NDArray
@@ -45,13 +47,13 @@ class Weight:
         return tuple(tensor.shape.numpy()) if tensor is not None else ()
 
     def array(self) -> NDArray[Any]:
-        """The float values, as float32; read from the file only now where they lie in external data."""
+        """The float values, as float32; read from the file only now, and not kept, where they lie in external data."""
         import numpy as np
 
         tensor = self.value.const_value
         if tensor is None:
             raise ValueError(f"{self.name} has no value")
-        return np.asarray(tensor.numpy()).astype(np.float32, copy=False)
+        return streaming.values(tensor).astype(np.float32, copy=False)
 
 
 def find_weights(model: ir.Model) -> list[Weight]:

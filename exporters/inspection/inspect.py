@@ -9,6 +9,8 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
+from exporters.carriers.packing import packed_bytes
+from exporters.carriers.trits import BITS
 from exporters.inspection.compatibility import compatibility
 from exporters.inspection.graph import Graph, uncounted
 from exporters.inspection.memory import predict
@@ -72,7 +74,7 @@ def _complete(graph: Graph) -> bool:
     return sized and not uncounted(graph.steps)
 
 
-def _packed_widths(path: Path, found: ModelIndex) -> dict[str, tuple[int, int]]:
+def _packed_widths(path: Path, found: ModelIndex) -> dict[str, tuple[float, int]]:
     """Weights that hold several values a byte though their dtype says uint8: name -> (bits, number of values)."""
     stated = _stated_widths(found)
     if "com.microsoft.MatMulNBits" not in found.operators:
@@ -106,20 +108,20 @@ def _kernel_widths(path: Path, found: ModelIndex) -> set[int]:
     return {next((attribute.i for attribute in node.attribute if attribute.name == "bits"), 4) for node in nodes}
 
 
-def _stated_widths(found: ModelIndex) -> dict[str, tuple[int, int]]:
+def _stated_widths(found: ModelIndex) -> dict[str, tuple[float, int]]:
     """What the exporter wrote about packed weights, as far as the bytes agree with it."""
     try:
         stated = json.loads(found.metadata.get(METADATA, "{}"))
     except ValueError:
         return {}
-    widths = {}
+    widths: dict[str, tuple[float, int]] = {}
     for tensor in found.tensors:
         entry = stated.get(tensor.name) if isinstance(stated, dict) else None
         if not (isinstance(entry, list) and len(entry) == 2 and all(isinstance(n, (int, float)) for n in entry)):
             continue
-        bits, values = int(entry[0]), int(entry[1])
+        bits, values = entry[0] if entry[0] == BITS else int(entry[0]), int(entry[1])
         rows = tensor.shape[0] if tensor.shape else 1
-        if 0 < bits <= 8 and 0 <= tensor.length - -(-values * bits // 8) <= rows:
+        if 0 < bits <= 8 and 0 <= tensor.length - packed_bytes(values, bits) <= rows:
             widths[tensor.name] = (bits, values)
     return widths
 
@@ -136,9 +138,9 @@ def _stored_once(found: ModelIndex) -> list[TensorBytes]:
     return kept
 
 
-def _weights(found: ModelIndex, widths: Mapping[str, tuple[int, int]]) -> tuple[dict[int, int], int]:
+def _weights(found: ModelIndex, widths: Mapping[str, tuple[float, int]]) -> tuple[dict[float, int], int]:
     """Bytes by bit width, widest first, and the number of parameters."""
-    by_bits: Counter[int] = Counter()
+    by_bits: Counter[float] = Counter()
     parameters = 0
     for tensor in _stored_once(found):
         bits, values = widths.get(tensor.name, (tensor.bits, math.prod(tensor.shape)))

@@ -57,7 +57,7 @@ class Inspection:
     index: ModelIndex
     parameters: int
     weight_bytes: int
-    weight_bytes_by_bits: dict[int, int]
+    weight_bytes_by_bits: dict[float, int]
     macs_detail: Macs
     memory: MemoryPrediction
     compatibility: Compatibility

@@ -27,6 +27,7 @@ from exporters.targets import Target
 SCHEMES = (
     "int8", "int8:g=32:asym", "int4:g=32", "int4:g=32:asym", "int2:g=32", "int1", "int3:g=32", "int3:g=row:asym",
     "int5:g=32", "int5:g=row", "int6:g=16", "int7:g=32:asym", "binary", "binary:g=32:offset", "ternary", "ternary:g=16",
+    "ternary:trits",
     "dual-binary:g=32", "power-of-two", "power-of-two:e=8", "codebook", "codebook:b=8", "codebook:per=row",
     "block-pruned:block=8", "block-pruned:block=8:uneven", "block-pruned:block=16:values=int8", "sparse", "2:4",
     "low-rank", "fp16", "bf16", "fp8e4m3", "fp6e3m2", "mxfp4", "mxfp6", "mxint8", "e5m4",

@@ -80,8 +80,12 @@ def test_no_trap_is_written(scheme, target):
         assert found["accuracy_level"] == 4 and found["block_size"] in BLOCKS
         assert found["bits"] in (target.nbits if target else (4,))
         assert found["bits"] != 2 or found["block_size"] >= 32
-    assert not _nodes(model, "DequantizeLinear") and not model.graph.sparse_initializer
-    wide = {"FLOAT8E4M3FN", "INT4", "UINT4", "INT2", "UINT2"}
+    assert not model.graph.sparse_initializer
+    for kind in ("DequantizeLinear", "ScatterND", "BitShift", "GatherBlockQuantized"):
+        assert not _nodes(model, kind)
+    wide = {"FLOAT8E4M3FN", "FLOAT8E5M2", "FLOAT4E2M1", "INT4", "UINT4", "INT2", "UINT2"}
+    casts = {onnx.TensorProto.DataType.Name(_attributes(node)["to"]) for node in _nodes(model, "Cast")}
+    assert not casts & wide
     assert not {onnx.TensorProto.DataType.Name(tensor.data_type) for tensor in model.graph.initializer} & wide
 
 

@@ -60,6 +60,7 @@ def all_tensors() -> dict[str, CompressedTensor]:
     add("binary-offset", Binary, whole(1, 0, 1, (N, K)), floats(1, N, G), GROUP, floats(2, N, G))
     add("ternary", Ternary, whole(1, -1, 1, (N, K), np.int8), floats(1, 1, 1), K)
     add("ternary-group", Ternary, whole(1, -1, 1, (N, K), np.int8), floats(1, N, G), GROUP, like="turned")
+    add("ternary-trits", Ternary, whole(1, -1, 1, (N, K), np.int8), floats(1, 1, 1), K, True)
     bits = whole(1, 0, 1, (N, K)), whole(2, 0, 1, (N, K))
     add("dual", DualBinary, *bits, floats(1, N, G), floats(2, N, G), GROUP)
     add("power", PowerOfTwo, whole(1, 0, 15, (N, K)), floats(1, N, 1), K)

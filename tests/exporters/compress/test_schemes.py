@@ -43,7 +43,7 @@ def test_options_are_read_and_the_others_have_their_defaults():
     assert rule("int2:sym").options["asym"] is False
     assert rule("int3").options["b"] == 3
     assert rule("nbit:b=7").options["b"] == 7
-    assert rule("ternary:g=row:fit=twn").options == {"g": "row", "fit": "twn"}
+    assert rule("ternary:g=row:fit=twn:trits").options == {"g": "row", "fit": "twn", "trits": True}
     assert rule("block-pruned:block=16x1:zero=0.9:values=int4").options == {
         "block": (16, 1), "zero": 0.9, "uneven": False, "values": "int4"}  # fmt: skip
     assert rule("block-pruned:block=32").options["block"] == (32, 32)
