@@ -15,12 +15,14 @@ idle-done       duration_s
 intruders       when ("before", "during"), share (CPU time of other processes for each second: 1.0 is one core; null),
                 steal (the hypervisor's, likewise), over (true: more than the limit), limit,
                 processes [{name, share}] (the busiest three), why (what could not be seen, null)
+marker          when ("before", "after"), start_ns (this clock), chip_s, bits ("1": all cores busy), processes
 guard           sensor, temperature_c, limit_c, why
 changed         what, before, after
 ==============  =====================================================================================================
 
-The order in a run: restored (left over) -> pinned -> gate-* -> probe before -> idle-* -> intruders before -> the
-worker's own events -> probe after -> intruders during -> changed -> restored. "guard" comes when it stops the run.
+The order in a run: restored (left over) -> pinned -> marker before -> gate-* -> probe before -> idle-* -> intruders
+before -> the worker's own events -> probe after -> intruders during -> changed -> marker after -> restored. "guard"
+comes when it stops the run.
 """
 
 RESTORED = "restored"
@@ -32,5 +34,6 @@ PROBE = "probe"
 IDLE_STARTED = "idle-started"
 IDLE_DONE = "idle-done"
 INTRUDERS = "intruders"
+MARKER = "marker"
 GUARD = "guard"
 CHANGED = "changed"

@@ -4,7 +4,7 @@ import os
 import time
 from typing import Any, Callable, Dict, List, Optional, Sequence
 
-from device_agents.conditions import events, intruders, probe
+from device_agents.conditions import events, intruders, marker, probe
 from device_agents.conditions.gate import Pause, pass_gate
 from device_agents.conditions.guard import Guard
 from device_agents.conditions.idle import idle_s
@@ -55,6 +55,7 @@ class Conditions:
         self._idle_s = 0.0
         self._account: Optional[intruders.Account] = None
         self._settings: Dict[str, str] = {}
+        self._pause: Optional[Pause] = None
         # Before there are threads (see identity); nothing is forked for a run that holds nothing.
         self._process = identity() if self._terms.pins.wanted else None
 
@@ -84,6 +85,8 @@ class Conditions:
 
     def prepare(self, pause: Pause, stop: Callable[[str], None]) -> None:
         """Nothing, once the worker may start, or the run is to stop. AgentFailure when it must not start."""
+        self._pause = pause
+        self._mark(marker.BEFORE)
         started = self._pass_gate(pause)
         if self._series.first is None:
             self._series.first = started
@@ -112,6 +115,7 @@ class Conditions:
             self._tell(events.INTRUDERS, when="during", **found)
         for what, before, after in changes(self._settings, settings(self._spec.root)):
             self._tell(events.CHANGED, what=what, before=before, after=after)
+        self._mark(marker.AFTER)
 
     def release(self) -> None:
         """Nothing, once nothing is held any more."""
@@ -119,6 +123,17 @@ class Conditions:
             self._guard.end()
         if self._holding is not None:
             self._holding.release()
+
+    def _mark(self, when: str) -> None:
+        """Plays the marker, where one was asked for. What it takes of the cores is no intruder's."""
+        chip_s = self._terms.marker_s
+        if chip_s is None or self._pause is None:
+            return
+        played = marker.play(when, chip_s, self._spec.cpus, self._pause)
+        if played:
+            self._tell(events.MARKER, **played)
+        if when == marker.BEFORE and self._account is not None:
+            self._account = intruders.account(self._spec.root)
 
     def _tell(self, name: str, **detail: Any) -> None:
         record = event(name, **detail)

@@ -34,6 +34,7 @@ class Terms(NamedTuple):
     pins: Pins = Pins()
     probe: Optional[bool] = None  # None: where the device has no other sign of throttling
     intruders: str = "warn"
+    marker_s: Optional[float] = None  # length of one burst of the marker load (marker.py); None: no marker
 
     @classmethod
     def of(cls, document: Any) -> "Terms":
@@ -51,6 +52,8 @@ def _check(known: Dict[str, Any]) -> None:
     for name in ("cool_below_c", "max_temperature_c"):
         if name in known:
             _number(name, known[name], -50.0, HOTTEST_C)
+    if "marker_s" in known:
+        _number("marker_s", known["marker_s"], 0.05, 60.0)
     if "gate_timeout_s" in known:
         _number("gate_timeout_s", known["gate_timeout_s"], 0.0, 86_400.0)
     for name in ("cool_back", "probe"):

@@ -11,6 +11,8 @@ from mobile.errors import UsageError
 
 GATE_TIMEOUT_S = 300.0
 MAX_IDLE_S = 600.0
+MARKER_S = (0.05, 60.0)
+MARKER_BITS, MARKER_MARGIN_S = 31, 5.0  # device_agents/conditions/marker.py
 INTRUDERS = ("warn", "refuse", "ignore")
 PINS = {"governor": "governor", "mode": "power_mode", "clocks": "clocks_locked", "sustained": "sustained"}
 SWITCHES = {"clocks_locked": ("locked",), "sustained": ("on", "true")}
@@ -33,6 +35,7 @@ class ConditionOptions:
     pins: Mapping[str, Any] = field(default_factory=dict)  # as in the agent's spec: governor, power_mode, ...
     probe: bool | None = None
     intruders: str = "warn"
+    marker_s: float | None = None  # length of one burst of the marker load before and after the run
 
     def __post_init__(self) -> None:
         """Nothing, or UsageError that names the option."""
@@ -41,6 +44,7 @@ class ConditionOptions:
             ("--cool-below", self.cool_below_c, -50.0, 200.0),
             ("--cool-timeout", self.cool_timeout_s, 0.0, 86_400.0),
             ("--max-temp", self.max_temperature_c, -50.0, 200.0),
+            ("--marker", self.marker_s, MARKER_S[0], MARKER_S[1]),
         ):
             if value is not None and not least <= value <= most:
                 raise UsageError(f"{option} is {value:g}, expected {least:g} to {most:g}")
@@ -63,6 +67,7 @@ class ConditionOptions:
             "pins": dict(self.pins) or None,
             "probe": self.probe,
             "intruders": self.intruders if self.intruders != "warn" else None,
+            "marker_s": self.marker_s,
         }
         conditions = {name: value for name, value in asked.items() if value is not None}
         return {"idle_s": self.idle_s, "conditions": conditions}
@@ -79,7 +84,8 @@ class ConditionOptions:
     def longest_s(self) -> float:
         """How long all of this may take beside the run itself."""
         gate_s = self.cool_timeout_s if self.gated else 0.0
-        return gate_s + (self.idle_s or 10.0) + (LONGEST_CHANGE_S if self.pins else 0.0)
+        marker_s = 2 * (MARKER_BITS * self.marker_s + MARKER_MARGIN_S) if self.marker_s else 0.0
+        return gate_s + marker_s + (self.idle_s or 10.0) + (LONGEST_CHANGE_S if self.pins else 0.0)
 
     def within(self, limit_c: float | None) -> ConditionOptions:
         """The same under a device's own limit, where none was asked for, or a higher one."""

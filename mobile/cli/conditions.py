@@ -49,6 +49,12 @@ _OPTIONS = (
         show_default=True,
         help="When other processes keep the device busy.",
     ),
+    click.option(
+        "--marker",
+        type=float,
+        metavar="S",
+        help="Busy bursts of S seconds before and after, to find the run in a meter's trace.",
+    ),
 )
 
 
@@ -72,4 +78,5 @@ def conditions(asked: Mapping[str, Any]) -> ConditionOptions:
         pins=asked["pins"],
         probe=asked["probe"],
         intruders=asked["intruders"],
+        marker_s=asked["marker"],
     )

@@ -36,6 +36,8 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "report": ("mobile.cli.report", "Figures of stored runs, as a table or as data."),
     "compare": ("mobile.cli.compare", "Which of stored runs are faster, and whether that can be told."),
     "history": ("mobile.cli.history", "A model's runs on a device over time, and where they changed."),
+    "bundle": ("mobile.cli.bundle", "Put runs into one file that another person imports."),
+    "import": ("mobile.cli.import_", "Take the runs of a bundle into the store."),
     "split": ("mobile.cli.split", "Place a model's layers on a device and a server, and run it split."),
     "policy": ("mobile.cli.policy", "Check a policy of split runs, and simulate it on bandwidth traces."),
     "completion": ("mobile.cli.completion", "Print the shell's completion script."),

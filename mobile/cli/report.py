@@ -5,12 +5,17 @@ from __future__ import annotations
 import csv
 import io
 import json
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from mobile.cli import scenario_report
+from mobile.cli.charts import chart_option, print_charts
+from mobile.cli.energy import energy_options, more_of, show_more, with_log
+from mobile.cli.files import sample_options, table_options, write_samples, write_tables
 from mobile.cli.output import open_store, plain_table, print_json, print_table
+from mobile.cli.report_html import selected, write_html
 
 if TYPE_CHECKING:
     from mobile.results.run import Run
@@ -24,8 +29,18 @@ FORMATS = ("table", "md", "csv", "json", "jsonl")
     "--format", "form", type=click.Choice(FORMATS), default="table", show_default=True, help="How to write them."
 )
 @click.option("--frames", is_flag=True, help="Of split runs: every frame, its decision and what became of it.")
+@energy_options
+@table_options
+@sample_options
 @click.option("--mlperf", "as_mlperf", is_flag=True, help="Of scenarios: in the layout of LoadGen's summary.")
 @click.option("--minutes", "by_minute", is_flag=True, help="The course of long runs: latency, heat, power, energy.")
+@click.option(
+    "--html", type=click.Path(dir_okay=False), metavar="FILE", help="Write one page with charts; opens offline."
+)
+@click.option(
+    "--allow", multiple=True, metavar="KEY", help="With --html: a condition that may differ in its comparison."
+)
+@chart_option
 @click.option("--json", "as_json", is_flag=True, help="The same as --format json.")
 @click.pass_context
 def command(
@@ -33,24 +48,39 @@ def command(
 ) -> int:
     """Figures of stored runs, as a table or as data.
 
-    RUN is an id, the start of one, or "last" (also when none is given). The figures are computed from the raw samples.
+    RUN is an id, the start of one, "last" (also when none is given), or a selector as `compare` takes them (label=try).
+    The figures are computed from the raw samples.
     """
     from mobile.reports import render, runs_table
     from mobile.results.figures import figures
+    from mobile.results.steady import steady
 
     store = open_store(ctx)
+    run_ids = selected(store, run_ids)
     form = "json" if as_json else form
+    if asked["html"]:
+        runs = [with_log(store.get(run_id), asked) for run_id in run_ids]
+        return write_html(runs, Path(asked["html"]), asked["allow"], as_json)
     if asked["as_mlperf"]:
         return scenario_report.mlperf([store.get(run_id) for run_id in run_ids or ("last",)])
     if asked["by_minute"]:
         return scenario_report.minutes([store.get(run_id) for run_id in run_ids or ("last",)], form)
     if frames:
         return _frames([store.get(run_id) for run_id in run_ids or ("last",)], form)
-    rows = [figures(store.get(run_id)) for run_id in run_ids or ("last",)]
+    runs = [with_log(store.get(run_id), asked) for run_id in run_ids or ("last",)]
+    rows = [{**figures(run), "steady": steady(run).to_json()} for run in runs]
+    rows = [{**row, **more_of(row, asked)} for row in rows]
+    if write_tables(asked, rows) | write_samples(asked, runs):
+        return 0
     if form == "json":
         print_json({"runs": rows, "failures": []})
     elif form == "table":
         print_table(runs_table(rows))
+        for run in runs:
+            click.echo(f"{run.id}: {steady(run).words()}")
+        for row in rows:
+            show_more(row)
+        print_charts(runs, asked["chart"])
     else:
         click.echo(render(rows, form), nl=False)
     return 0

@@ -134,15 +134,15 @@ def _steady_notes(groups: Sequence[Group]) -> list[str]:
 
 
 def _sensor_notes(groups: Sequence[Group]) -> list[str]:
-    """What the interval of a ratio of joules leaves out: what the sensor itself is off by."""
-    shares = []
-    for group in groups:
-        for unit in group.units:
-            energy = unit.row.get("energy") or {}
-            parts, total = energy.get("uncertainty_parts") or {}, energy.get("total_j")
-            if total and isinstance(parts.get("offset"), (int, float)):
-                shares.append(2 * parts["offset"] / total)
-    words = "the interval is of the spread from run to run; the sensor's gain is the same on both sides"
-    if shares:
-        words += f", its offset may move the ratio by up to {max(shares) - min(shares):.2%}"
-    return [words]
+    """What of the sensor's own error cancels in a ratio of joules."""
+    sensors = {str((unit.row.get("energy") or {}).get("sensor")) for group in groups for unit in group.units}
+    if len(sensors) > 1:
+        return [f"joules by {len(sensors)} sensors: nothing of their own errors cancels"]
+    unknown = [
+        unit for group in groups for unit in group.units if (unit.row.get("energy") or {}).get("uncertainty_note")
+    ]
+    if unknown:
+        return [
+            "joules by one sensor, whose accuracy nobody states: the sensor's gain cancels, its offset is not known"
+        ]
+    return ["joules by one sensor: the sensor's gain is the same on both sides and cancels"]

@@ -14,11 +14,12 @@ from typing import Any, NamedTuple
 from mobile.compare.metrics import ENERGY, Metric
 from mobile.compare.units import Group
 from mobile.errors import UsageError
+from mobile.results.environment import origin_of
 
 ALL = "all"
 MODEL = "model"
 # Of the place: never allowed by a selector alone.
-PLACE = ("device", "board", "provenance", "power_mode", "governor", "clocks_locked", "slow_down")
+PLACE = ("device", "origin", "board", "provenance", "power_mode", "governor", "clocks_locked", "slow_down")
 SENSOR = ("energy_scope", "energy_sensor", "energy_method")
 # How queries came: under another name each, so that `compare scenario_qps=20` selects.
 SCENARIO = ("qps", "rate_hz", "late", "samples_per_query", "latency_bound_s", "seed")
@@ -27,7 +28,7 @@ _NOT_CONDITIONS = {
     *("model_path", "python_path", "load_timeout_s", "hang_timeout_s", "max_duration_s", "run_dir", "root", "schema"),
     *("idle_s", "slow_down", "task", "conditions", "provider", "scenario", "barrier"),
 }
-_VARYING_TERMS = ("cool_back_to", "gate_timeout_s")
+_VARYING_TERMS = ("cool_back_to", "gate_timeout_s", "marker_s")
 
 
 class Difference(NamedTuple):
@@ -52,6 +53,7 @@ def conditions_of(row: Mapping[str, Any], what: Metric | None = None) -> dict[st
     asked = asked if isinstance(asked, Mapping) else {}
     found: dict[str, Any] = {
         "device": row.get("device"),
+        "origin": origin_of(environment),
         "board": facts.get("model") or facts.get("soc"),
         "provenance": row.get("provenance"),
         "power_mode": environment.get("power_mode"),

@@ -72,7 +72,7 @@ def find(store: RunStore, selector: Selector) -> list[str]:
     # A part that is no id may be a model's name: `edgewise compare a.onnx b.onnx`.
     if len(ids) == 1 and not _known(store, ids[0]) and "model" not in keys:
         keys["model"] = ids.pop()
-    found = [store.get(run_id).id for run_id in ids]
+    found = [store.id_of(run_id) for run_id in ids]
     if keys or not ids:
         found += [run_id for run_id in _matching(store, keys) if run_id not in found]
     if not found:

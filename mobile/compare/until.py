@@ -5,9 +5,10 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 
+from mobile.compare.sensor import with_sensor
 from mobile.compare.sequential import Looks
 from mobile.compare.units import Group, blocks_of, side_of
-from mobile.compare.verdict import EQUIVALENT, UNDECIDED, Comparison, Terms, blocks_between, compare, further_runs
+from mobile.compare.verdict import EQUIVALENT, UNDECIDED, Comparison, Terms, blocks_between, compare_runs, further_runs
 from mobile.errors import UsageError
 
 
@@ -23,7 +24,7 @@ def until(a: Group, b: Group, terms: Terms, most_blocks: int) -> Comparison:
 
     UsageError when a group is empty or the runs were not measured in blocks.
     """
-    (draft,) = compare([a, b], terms)
+    (draft,) = compare_runs([a, b], terms)
     looks = _looks(a, b, terms, most_blocks)
     found = _verdict(looks, terms)
     p = looks.p()
@@ -31,7 +32,9 @@ def until(a: Group, b: Group, terms: Terms, most_blocks: int) -> Comparison:
         math.exp(edge) if math.isfinite(edge) else None for edge in looks.interval(math.log(draft.value or 1.0))
     )
     plain = replace(draft, verdict=found, low=low, high=high, p=p, p_adjusted=p, further=None, looks=looks.count)
-    return replace(plain, further=further_runs(plain, terms, 1)) if found == UNDECIDED else plain
+    if found == UNDECIDED:
+        plain = replace(plain, further=further_runs(plain, terms, 1))
+    return with_sensor(plain, a, b, terms)
 
 
 def _looks(a: Group, b: Group, terms: Terms, most_blocks: int) -> Looks:

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from mobile.compare.exact import Block, tails
 from mobile.compare.interval import CONFIDENCE, ratio, spread
 from mobile.compare.metrics import Metric
+from mobile.compare.sensor import with_sensor
 from mobile.compare.units import Group, blocks_of, side_of
 from mobile.errors import UsageError
 
@@ -54,6 +55,7 @@ class Comparison:
     the margin, doubled. ``spread``: standard deviation from run to run, a share. ``further``: runs of each side that a
     verdict likely takes (80 %), None where there is one, or where nobody can tell. ``interleaved``: blocks were used.
     ``looks``: how often it was looked at with `--until-decided`; ``p`` and the interval then hold at every look.
+    ``sensor``: of joules, how far the sensor alone may move the logarithm of the ratio (k = 2); the interval has it.
     """
 
     a: str
@@ -73,6 +75,7 @@ class Comparison:
     notes: tuple[str, ...] = ()
     confidence: float = CONFIDENCE
     looks: int | None = None
+    sensor: float | None = None
 
     def to_json(self) -> dict[str, Any]:
         """The comparison as `edgewise compare --json` has it."""
@@ -81,12 +84,21 @@ class Comparison:
             "low": self.low, "high": self.high, "confidence": self.confidence, "p": self.p,
             "p_adjusted": self.p_adjusted, "p_margin": self.p_margin, "verdict": self.verdict,
             "run_spread": self.spread, "further_runs": self.further, "interleaved": self.interleaved,
-            "looks": self.looks, "notes": list(self.notes),
+            "looks": self.looks, "sensor_share": self.sensor, "notes": list(self.notes),
         }  # fmt: skip
 
 
 def compare(groups: Sequence[Group], terms: Terms) -> list[Comparison]:
-    """Every other group against the first, corrected for their number (Holm). UsageError for an empty group."""
+    """Every other group against the first, corrected for their number (Holm); of joules with the sensor's part.
+
+    UsageError for an empty group.
+    """
+    found = compare_runs(groups, terms)
+    return [with_sensor(one, groups[0], other, terms) for one, other in zip(found, groups[1:], strict=True)]
+
+
+def compare_runs(groups: Sequence[Group], terms: Terms) -> list[Comparison]:
+    """The same of what the runs alone say."""
     for group in groups:
         if not group.units:
             raise UsageError(f"{group.name}: there is no run to compare{_apart(group)}", _NEXT)

@@ -178,6 +178,7 @@ FIELDS: tuple[Field, ...] = (
     Field("size_bytes", "size", ("model", "size_bytes"), "condition", units.pretty_bytes, numeric=True),
     Field("sha256", "sha256", ("model", "sha256"), "data", plain),
     Field("provenance", "provenance", ("provenance",), "condition", plain),
+    Field("origin", "from", ("environment", "imported", "origin"), "condition", plain),
     Field("task", "task", ("task",), "condition", plain),
     Field("runner", "runner", ("spec", "runner"), "condition", plain),
     Field("runtime", "runtime", ("environment", "runtime"), "condition", _runtime),
@@ -268,7 +269,6 @@ FIELDS: tuple[Field, ...] = (
     Field("energy_samples", "readings", ("energy", "samples"), "data", plain, numeric=True),
     _energy("energy_largest_gap_s", "largest gap", "largest_gap_s", "data", units.pretty_seconds),
     Field("accuracy", "accuracy", ("accuracy", "top1"), "figure", units.pretty_share, numeric=True),
-    Field("sampler_cpu_share", "sampler", ("harness", "sampler_cpu_share"), "data", units.pretty_share, numeric=True),
     Field("metric", "metric", ("quality", "metric"), "condition", plain),
     QualityField("quality", "quality", ("quality", "value"), "figure", units.pretty_number, numeric=True),
     Field("quality_low", "lowest", ("quality", "low"), "data", units.pretty_number, numeric=True),
@@ -284,6 +284,7 @@ FIELDS: tuple[Field, ...] = (
         numeric=True,
         timed=True,
     ),
+    Field("sampler_cpu_share", "sampler", ("harness", "sampler_cpu_share"), "data", units.pretty_share, numeric=True),
     Field("missed_ticks", "missed", ("harness", "missed_ticks"), "data", plain, numeric=True),
     Field("verdict", "verdict", ("verdict",), "key", plain),
     Field("reasons", "reasons", ("reasons",), "data", plain),
@@ -293,6 +294,7 @@ FIELDS: tuple[Field, ...] = (
 
 STORED_FIELDS: tuple[Field, ...] = (
     Field("id", "run", ("id",), "key", plain),
+    Field("origin", "from", ("origin",), "condition", plain),
     Field("created_utc", "at (UTC)", ("created_utc",), "key", plain),
     Field("device", "device", ("device",), "key", plain),
     Field("model", "model", ("model",), "key", plain),

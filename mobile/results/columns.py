@@ -63,6 +63,13 @@ def decode_floats(blob: bytes) -> list[float | None]:
     return [None if value != value else value for value in stored]
 
 
+def values_in(blob: bytes) -> int:
+    """How many values a blob says that it holds, without decoding it; ColumnError when it is none."""
+    if len(blob) < _HEADER.size:
+        raise ColumnError(f"a column of {len(blob)} bytes")
+    return int(_HEADER.unpack_from(blob)[2])
+
+
 def _blob(coding: bytes, stored: array[int] | array[float], count: int) -> bytes:
     if sys.byteorder == "big":
         stored = stored[:]

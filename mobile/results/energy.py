@@ -7,6 +7,7 @@ named parts (uncertainty.py). Scopes are never added; where a device shows sever
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from mobile.results import uncertainty
@@ -15,6 +16,7 @@ from mobile.results.gauge import refuse_gauge
 from mobile.results.integrate import NoEnergyError
 from mobile.results.measured import measure, refuse_charger
 from mobile.results.run import Run
+from mobile.results.spread import Spread, spread
 from mobile.results.totals import Total, totals
 from mobile.results.uncertainty import Traits
 from mobile.results.window import Window, measured_window, present
@@ -43,8 +45,10 @@ def energies(run: Run, inferences: int | None, force_battery: bool = False) -> l
     Each: total_j over the window, per_inference_j (None without a count), mean_power_w, window_s, covered_s; scope,
     scope_kind (totals.SCOPE_KINDS), rule, sensor, remark; method ("counter", "charge" or "trapezoid"), samples,
     update_period_s, largest_gap_s, resolution (of one reading, in its unit); uncertainty_j (of total_j, k = 2, about
-    95 %), uncertainty_k, uncertainty_share, per_inference_uncertainty_j, uncertainty_parts {name: standard uncertainty
-    in J}, uncertainty_note (what it leaves out, or None), sampling_uncertainty_j (a bound of sampling alone);
+    95 %), uncertainty_k, uncertainty_share, per_inference_uncertainty_j (with what the parts of the window scatter by:
+    window_spread_j, windows {length_s, per_inference_j [..]}; None where it is too short for parts),
+    uncertainty_parts {name: standard uncertainty in J}, uncertainty_note (what it leaves out, or None),
+    sampling_uncertainty_j (a bound of sampling alone);
     idle_power_w, idle_power_uncertainty_w, idle_window_s, above_idle_j, above_idle_uncertainty_j,
     above_idle_per_inference_j, above_idle_missing, above_idle_note; idle_subtracted (False: total_j is all of it);
     missing (None), needed_s (how long to measure so that the readings leave 5 % open at most; None where they do now).
@@ -81,6 +85,8 @@ def _figure(run: Run, total: Total, window: Window, inferences: int | None, forc
     total_j, uncertainty_j = measured.total_j, uncertainty.combined_j(measured.parts)
     _, open_share = uncertainty.open_shares(measured.parts, total_j)
     integral = measured.integral
+    parts = spread(run, total, measured, inferences, idle.power_w) if inferences else None
+    each_j = uncertainty_j / inferences if inferences else None
     return {
         "total_j": total_j,
         "per_inference_j": total_j / inferences if inferences else None,
@@ -98,7 +104,9 @@ def _figure(run: Run, total: Total, window: Window, inferences: int | None, forc
         "uncertainty_j": uncertainty_j,
         "uncertainty_k": uncertainty.COVERAGE_FACTOR,
         "uncertainty_share": uncertainty_j / abs(total_j) if total_j else None,
-        "per_inference_uncertainty_j": uncertainty_j / inferences if inferences else None,
+        "per_inference_uncertainty_j": _with_spread(each_j, parts),
+        "window_spread_j": parts.u_j if parts else None,
+        "windows": {"length_s": parts.part_s, "per_inference_j": list(parts.per_inference_j)} if parts else None,
         "uncertainty_parts": {part.name: part.u_j for part in measured.parts},
         "uncertainty_note": _note(measured.about, forced),
         **above_idle(measured, idle, inferences),
@@ -106,6 +114,13 @@ def _figure(run: Run, total: Total, window: Window, inferences: int | None, forc
         "missing": None,
         "needed_s": measured.needed_s if open_share > uncertainty.MAX_SHARE else None,
     }
+
+
+def _with_spread(each_j: float | None, parts: Spread | None) -> float | None:
+    """The uncertainty (k = 2) of an inference's energy: the total's, and what the parts of the window scatter by."""
+    if each_j is None or parts is None:
+        return each_j
+    return math.hypot(each_j, uncertainty.COVERAGE_FACTOR * parts.u_j)
 
 
 def _check_battery(run: Run, window: Window, total: Total, force: bool) -> str | None:

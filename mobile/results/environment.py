@@ -39,6 +39,12 @@ def environment_of(
     }
 
 
+def origin_of(environment: Mapping[str, Any]) -> str | None:
+    """Where an imported run is from (mobile/share/take_in.py); None for one that this store measured."""
+    came = environment.get("imported")
+    return str(came["origin"]) if isinstance(came, Mapping) and came.get("origin") else None
+
+
 def start_temperature(sensors: list[dict[str, Any]], columns: Mapping[str, list[float | None]]) -> dict[str, Any]:
     """The highest first temperature and its sensor, from the first block of samples; {} when there is none."""
     first: list[tuple[float, str]] = []

@@ -3,14 +3,16 @@
 The logarithms of the durations are cut at change points (R. Killick, P. Fearnhead and I. Eckley, "Optimal Detection of
 Changepoints with a Linear Computational Cost", Journal of the American Statistical Association 107, 2012; the package
 `ruptures` does it). The run is steady from the first segment on after which every segment's median stays within
-TOLERANCE of the last one's (as E. Barrett and others merge segments, "Virtual Machine Warmup Blows Hot and Cold",
-OOPSLA 2017), if that is at least half of the run and does not climb or fall by more than TOLERANCE from end to end.
+TOLERANCE of the last one's, chance aside (as E. Barrett and others merge segments, "Virtual Machine Warmup Blows Hot
+and Cold", OOPSLA 2017), if that is at least half of the run and does not climb or fall by more than TOLERANCE from end
+to end.
 Outliers are flagged as hyperfine does it: more than 14.826 median absolute deviations from the median.
 """
 
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from mobile.results.run import Run
@@ -27,6 +29,7 @@ FEWEST = 40  # inferences
 MOST_BINS = 500
 SHORTEST_SEGMENT = 10  # bins
 OUTLIER_DEVIATIONS = 14.826
+CHANCE_DEVIATIONS = 3.0  # of the difference of two medians: as for the climb from end to end
 _PENALTY = 4.0  # times the logarithm of the number of bins, in units of their noise's variance
 MOST_DEPENDENT = 0.9
 _CLIPPED_AT = 5.0  # standard deviations of the noise: a single slow inference is no segment
@@ -84,14 +87,28 @@ def steady_of(durations_s: Floats) -> Steady:
         return Steady(None, None, "not looked for: `pip install 'edgewise[stats]'` (ruptures)", (), flagged)
     medians = _medians(logs, edges)
     segments = tuple((edge * size, math.exp(level)) for edge, level in zip(edges, medians, strict=True))
-    place = len(medians) - 1
-    while place and abs(medians[place - 1] - medians[-1]) <= math.log1p(TOLERANCE):
-        place -= 1
+    place = _steady_from(medians, [*edges, len(logs)], _variance_of_means(logs, _noise(logs)))
     start = edges[place]
     why = _why_not(logs, start)
     if why is not None:
         return Steady(None, None, why, segments, flagged)
     return Steady(start * size, float(durations_s[: start * size].sum()), None, segments, flagged)
+
+
+def _steady_from(medians: list[float], edges: list[int], variance: float) -> int:
+    """The first segment after which all stay near the last one.
+
+    Near is TOLERANCE, and beside it what the medians of two segments of so many bins differ by where nothing has
+    changed: inferences that hang together wander, and make levels of a run that has none.
+    """
+    sizes = [right - left for left, right in pairwise(edges)]
+    place = len(medians) - 1
+    while place:
+        chance = CHANCE_DEVIATIONS * math.sqrt(variance * (1 / sizes[place - 1] + 1 / sizes[-1]))
+        if abs(medians[place - 1] - medians[-1]) > math.log1p(TOLERANCE) + chance:
+            break
+        place -= 1
+    return place
 
 
 def outliers(durations_s: Floats) -> int:
@@ -182,7 +199,7 @@ def _why_not(logs: Floats, start: int) -> str | None:
         return f"the last level holds for {len(rest) / len(logs):.0%} of the run, at least {LEAST_SHARE:.0%} are needed"
     third = max(1, len(rest) // 3)
     climb = float(np.median(rest[-third:]) - np.median(rest[:third])) * 1.5
-    scatter = 3 * math.sqrt(_variance_of_means(logs, _noise(logs)) / third)
+    scatter = CHANCE_DEVIATIONS * math.sqrt(_variance_of_means(logs, _noise(logs)) / third)
     if abs(climb) > math.log1p(TOLERANCE) + scatter:
         return (
             f"latency goes on {'climbing' if climb > 0 else 'falling'}, by {abs(math.expm1(climb)):.1%} from end to end"

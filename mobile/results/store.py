@@ -24,6 +24,7 @@ from mobile.results.summary import summary
 
 FILE_NAME = "runs.sqlite3"
 LAST = "last"
+DAMAGED = "damaged"  # the verdict of a run whose row cannot be read
 BUSY_TIMEOUT_S = 30.0
 
 Rows = list[dict[str, Any]]
@@ -77,7 +78,7 @@ class RunStore:
         UsageError when none or several fit.
         """
         with self.transaction() as connection:
-            number, document = self._find(connection, run_id)
+            number, document, _ = self._find(connection, run_id)
             columns = dict(connection.execute("SELECT name, data FROM series WHERE run = ?", (number,)))
         try:
             return from_document(json.loads(document), columns)
@@ -86,6 +87,11 @@ class RunStore:
                 f"{self.path}: run {run_id} cannot be read: {error}", "Other runs may be whole; measure this one again."
             ) from error
 
+    def id_of(self, run_id: str = LAST) -> str:
+        """The whole id of the run that ``get`` would give, without reading it. UsageError when none or several fit."""
+        with self.transaction() as connection:
+            return self._find(connection, run_id)[2]
+
     def list(self, *, device: str | None = None, model: str | None = None, limit: int | None = None) -> Rows:
         """The summaries of the stored runs, newest first; no column is read.
 
@@ -93,20 +99,20 @@ class RunStore:
         """
         with self.transaction() as connection:
             rows = connection.execute(
-                "SELECT summary FROM runs WHERE (:device IS NULL OR device = :device)"
+                "SELECT id, created_utc, device, model, summary FROM runs WHERE (:device IS NULL OR device = :device)"
                 " AND (:model IS NULL OR model = :model)"
                 " ORDER BY number DESC LIMIT :limit",
                 {"device": device, "model": model, "limit": -1 if limit is None else limit},
             ).fetchall()
-        return [json.loads(text) for (text,) in rows]
+        return [_listed(*row) for row in rows]
 
     def delete(self, run_id: str) -> str:
         """The full id of the run that was deleted. UsageError when none or several fit."""
         with self.transaction(write=True) as connection:
-            number, document = self._find(connection, run_id)
+            number, _, whole = self._find(connection, run_id)
             connection.execute("DELETE FROM series WHERE run = ?", (number,))
             connection.execute("DELETE FROM runs WHERE number = ?", (number,))
-        return str(json.loads(document)["id"])
+        return whole
 
     def record_failure(self, device: str, model: str, code: str, message: str, hint: str | None = None) -> None:
         """Nothing, once it is kept that a measurement did not happen, and why."""
@@ -128,13 +134,14 @@ class RunStore:
             ).fetchall()
         return [dict(zip(keys, row, strict=True)) for row in rows]
 
-    def _find(self, connection: sqlite3.Connection, run_id: str) -> tuple[int, str]:
+    def _find(self, connection: sqlite3.Connection, run_id: str) -> tuple[int, str, str]:
         if run_id == LAST:
-            found = connection.execute("SELECT number, document FROM runs ORDER BY number DESC LIMIT 1").fetchall()
+            found = connection.execute("SELECT number, document, id FROM runs ORDER BY number DESC LIMIT 1").fetchall()
         else:
             # Not LIKE: an id is data, not a pattern. The exact id comes before longer ones that it begins.
             found = connection.execute(
-                "SELECT number, document FROM runs WHERE substr(id, 1, length(:id)) = :id ORDER BY id != :id LIMIT 2",
+                "SELECT number, document, id FROM runs WHERE substr(id, 1, length(:id)) = :id"
+                " ORDER BY id != :id LIMIT 2",
                 {"id": run_id},
             ).fetchall()
         if not found or not run_id:
@@ -142,9 +149,9 @@ class RunStore:
                 f"there is no run in {self.path}" if run_id == LAST else f"there is no run {run_id!r} in {self.path}",
                 "`edgewise runs` lists what is stored.",
             )
-        if len(found) == 2 and json.loads(found[0][1])["id"] != run_id:
+        if len(found) == 2 and found[0][2] != run_id:
             raise UsageError(f"several runs begin with {run_id!r}", "Give more of the id; `edgewise runs` lists them.")
-        return int(found[0][0]), str(found[0][1])
+        return int(found[0][0]), str(found[0][1]), str(found[0][2])
 
     @contextlib.contextmanager
     def transaction(self, write: bool = False) -> Iterator[sqlite3.Connection]:
@@ -171,6 +178,17 @@ class RunStore:
             # Nothing was stored yet: an empty store answers, and reading leaves no file behind.
             return sqlite3.connect(":memory:", isolation_level=None)
         return sqlite3.connect(self.path, timeout=BUSY_TIMEOUT_S, isolation_level=None)
+
+
+def _listed(run_id: str, created_utc: str, device: str, model: str, text: Any) -> dict[str, Any]:
+    """A summary as it was stored; of one that cannot be read, what the row itself says."""
+    try:
+        found = json.loads(text)
+    except (ValueError, TypeError, RecursionError):
+        found = None
+    if isinstance(found, dict):
+        return found
+    return {"id": run_id, "created_utc": created_utc, "device": device, "model": model, "verdict": DAMAGED}
 
 
 _ELSEWHERE = "Name another file with --store or EDGEWISE_STORE."

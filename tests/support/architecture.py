@@ -16,7 +16,7 @@ FLOORS = ["device_agents", "mobile", "exporters", "offload", "mobile.cli"]
 
 # Of device_agents, the host takes the contract of the stream, and what it computes alike on both sides; the rest of the
 # folder it ships as files.
-SHARED = ("records", "spec", "failures", "split", "calibration")
+SHARED = ("records", "spec", "failures", "split", "calibration", "redaction")
 
 # In the standard library of every Python from 3.8 to 3.13.
 NOT_IN_ALL = {

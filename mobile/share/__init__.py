@@ -1,0 +1,1 @@
+"""Handing runs on: as one archive that another person imports, and as tables for other programs."""
