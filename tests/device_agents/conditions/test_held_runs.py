@@ -133,7 +133,7 @@ def test_a_killed_supervisor_is_put_back_by_its_watchdog_at_once(board, journal,
     assert board.state() != found
     process.kill()
     process.communicate()
-    eventually(lambda: board.state() == found and not journal.books())
+    eventually(lambda: board.state() == found and not journal.books() and journal.describe()["restored"])
     assert {entry["ok"] for entry in journal.describe()["restored"]} == {True}
     eventually(lambda: all_gone(mark))
 
