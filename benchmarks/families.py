@@ -1,7 +1,8 @@
 """Every family of compressed weights as it arrives: file, load, memory, speed. `python -m benchmarks.families`.
 
 Eight matrix products of 2048 x 2048 with random codes, one thread, each model in a process of its own: size of the
-file, seconds to load, resident memory added and its peak (MB), fastest of many runs at 1, 16 and 128 rows (ms), and how
+file, seconds to load, resident memory added, what of it is held once the C library has given freed memory back
+(malloc_trim), and its peak (MB), fastest of many runs at 1, 16 and 128 rows (ms), and how
 many times float32 that is. Lines that begin with "naive" are what an exporter writes that does not know the traps:
 weights unpacked by bit operations, bit planes, a shared weight through DequantizeLinear, pruned blocks by ScatterND.
 
@@ -34,7 +35,7 @@ from exporters.targets import Target, parse_target
 LAYERS, SIDE = 8, 2048
 ROWS = (1, 16, 128)
 MEASURE = """
-import json, os, sys, time
+import ctypes, json, os, sys, time
 os.environ["ORT_DISABLE_TELEMETRY"] = "1"
 import numpy as np, onnxruntime as ort
 ort.set_default_logger_severity(4)
@@ -46,6 +47,8 @@ options.intra_op_num_threads, options.log_severity_level = 1, 4
 before, start = status("VmRSS"), time.perf_counter()
 session = ort.InferenceSession(sys.argv[1], options, providers=["CPUExecutionProvider"])
 load, after, peak = time.perf_counter() - start, status("VmRSS"), status("VmHWM")
+ctypes.CDLL(None).malloc_trim(0)
+held = status("VmRSS")
 times = []
 for rows in map(int, sys.argv[2].split(",")):
     x = np.random.default_rng(1).standard_normal((rows, int(sys.argv[3])), dtype=np.float32)
@@ -56,7 +59,7 @@ for rows in map(int, sys.argv[2].split(",")):
         session.run(None, {"x": x})
         taken.append(time.perf_counter() - begin)
     times.append(min(taken) * 1e3)
-print(json.dumps([load, after - before, peak - before, times]))
+print(json.dumps([load, after - before, held - before, peak - before, times]))
 """
 
 
@@ -140,6 +143,9 @@ MAKERS: dict[str, Maker] = {
     "int8": _affine(8, SIDE), "int8 g128": _affine(8, 128), "int4 g128": _affine(4, 128), "int2 g128": _affine(2, 128),
     "1-bit": _with(families.Binary, lambda r: _codes(r, 0, 2, np.uint8), _scale, lambda r: SIDE),
     "ternary": _with(families.Ternary, lambda r: _codes(r, -1, 2, np.int8), _scale, lambda r: SIDE),
+    "ternary, trits": _with(
+        families.Ternary, lambda r: _codes(r, -1, 2, np.int8), _scale, lambda r: SIDE, lambda r: True
+    ),
     "dual binary": _with(
         families.DualBinary, lambda r: _codes(r, 0, 2, np.uint8), lambda r: _codes(r, 0, 2, np.uint8), _scale, _scale,
         lambda r: SIDE,
@@ -258,14 +264,14 @@ def naive_blocks() -> onnx.ModelProto:
     return graph_of(nodes, stored, 18)
 
 
-def measured(path: Path, python: str) -> tuple[float, float, float, list[float]] | str:
-    """(load s, RSS MB, peak MB, ms by rows), or the last words of the runtime."""
+def measured(path: Path, python: str) -> tuple[float, float, float, float, list[float]] | str:
+    """(load s, RSS MB, held MB, peak MB, ms by rows), or the last words of the runtime."""
     command = [python, "-c", MEASURE, str(path), ",".join(map(str, ROWS)), str(SIDE)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
     if done.returncode:
         return (done.stderr.strip().splitlines() or ["it was killed"])[-1][-100:]
-    load, rss, peak, times = json.loads(done.stdout)
-    return load, rss, peak, times
+    load, rss, held, peak, times = json.loads(done.stdout)
+    return load, rss, held, peak, times
 
 
 def main() -> None:
@@ -277,8 +283,8 @@ def main() -> None:
     asked = parser.parse_args()
     wanted = tuple(part.strip() for part in asked.only.split(",") if part.strip())
     print(f"lowered for {asked.target}; {LAYERS} products of {SIDE} x {SIDE}, one thread\n")
-    print("| family | file MB | load s | RSS+ MB | peak+ MB | M=1 ms | M=16 ms | M=128 ms | times float32 |")
-    print("|---|--:|--:|--:|--:|--:|--:|--:|---|")
+    print("| family | file MB | load s | RSS+ MB | held MB | peak+ MB | M=1 ms | M=16 ms | M=128 ms | times float32 |")
+    print("|---|--:|--:|--:|--:|--:|--:|--:|--:|---|")
     base: list[float] | None = None
     with tempfile.TemporaryDirectory() as folder:
         for label, make in models(parse_target(asked.target)):
@@ -291,11 +297,14 @@ def main() -> None:
             if isinstance(found, str):
                 print(f"| {label} | {size:.2f} | refused: {found} |", flush=True)
                 continue
-            load, rss, peak, times = found
+            load, rss, held, peak, times = found
             base = base or times
             faster = " / ".join(f"{first / own:.2f}" for first, own in zip(base, times, strict=True))
             shown = " | ".join(f"{time:.2f}" for time in times)
-            print(f"| {label} | {size:.2f} | {load:.3f} | {rss:.0f} | {peak:.0f} | {shown} | {faster} |", flush=True)
+            print(
+                f"| {label} | {size:.2f} | {load:.3f} | {rss:.0f} | {held:.0f} | {peak:.0f} | {shown} | {faster} |",
+                flush=True,
+            )
 
 
 if __name__ == "__main__":

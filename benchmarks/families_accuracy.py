@@ -17,10 +17,11 @@ from mobile.errors import EdgewiseError
 
 SCHEMES = (
     "int8", "w8a16", "int8-dynamic", "*=int8", "int7", "int6", "int5", "int4:g=32", "@conv=int8,*=int4:g=32",
-    "int3:g=32", "int2:g=32", "nbit:b=1", "binary", "ternary", "ternary:fit=twn", "dual-binary:g=16", "power-of-two",
-    "power-of-two:e=8", "codebook:b=8", "codebook", "codebook:per=row", "block-pruned:block=8:zero=0.25",
-    "block-pruned:block=8:zero=0.75", "sparse:zero=0.5", "2:4", "low-rank:ratio=0.5", "fp16", "bf16", "fp8e4m3",
-    "fp8e5m2", "mxfp8e4m3", "mxfp6e3m2", "mxfp4", "mxint8", "e5m4",
+    "int3:g=32", "int2:g=32", "nbit:b=1", "binary", "ternary", "ternary:fit=twn", "ternary:trits", "dual-binary:g=16",
+    "power-of-two", "power-of-two:e=8", "codebook:b=8", "codebook", "codebook:per=row",
+    "block-pruned:block=8:zero=0.25", "block-pruned:block=8:zero=0.75", "sparse:zero=0.5", "2:4", "low-rank:ratio=0.5",
+    "fp16", "bf16", "fp8e4m3",
+    "fp8e5m2", "mxfp8e4m3", "mxfp6e3m2", "mxfp4", "mxint8", "e5m4", "shared:merge=mean", "shared:merge=mean:of=int8",
 )  # fmt: skip
 STATIC = ("int8", "w8a16")
 

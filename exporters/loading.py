@@ -53,21 +53,31 @@ loaded = load(sys.argv[1])
 took, after, peak = time.perf_counter() - start, status("VmRSS"), status("VmHWM")
 def less(value):
     return None if value is None or before is None else value - before
-print(json.dumps({"runtime": runtime, "load_s": took, "rss_bytes": less(after), "peak_rss_bytes": less(peak)}))
+try:
+    ctypes.CDLL(None).malloc_trim(0)
+    held = less(status("VmRSS"))
+except (OSError, AttributeError, TypeError):
+    held = None
+print(json.dumps({"runtime": runtime, "load_s": took, "rss_bytes": less(after), "peak_rss_bytes": less(peak),
+                  "held_bytes": held}))
 """
-_IMPORTS = "import json, os, sys, time\n"
+_IMPORTS = "import ctypes, json, os, sys, time\n"
 PROGRAM = _IMPORTS + _ONNX + _MEASURE
 PROGRAM_TFLITE = _IMPORTS + _TFLITE + _MEASURE
 
 
 @dataclass(frozen=True)
 class Loading:
-    """``load_s`` seconds to a session; ``rss_bytes`` and ``peak_rss_bytes`` added to the process, None: not known."""
+    """``load_s`` seconds to a session; ``rss_bytes`` and ``peak_rss_bytes`` added to the process, None: not known.
+
+    ``held_bytes`` is what is left of the former once the C library has given freed memory back (glibc: malloc_trim).
+    """
 
     runtime: str
     load_s: float
     rss_bytes: int | None
     peak_rss_bytes: int | None
+    held_bytes: int | None = None
 
     def to_json(self) -> dict[str, Any]:
         """The evidence for a manifest."""
@@ -76,8 +86,9 @@ class Loading:
     def said(self) -> str:
         """The figures in words."""
         memory = "memory unknown" if self.rss_bytes is None else f"{self.rss_bytes / 1e6:.1f} MB resident"
+        held = "" if self.held_bytes is None else f" ({self.held_bytes / 1e6:.1f} MB without what is freed)"
         peak = "" if self.peak_rss_bytes is None else f", peak {self.peak_rss_bytes / 1e6:.1f} MB"
-        return f"loads in {self.load_s:.3f} s with {self.runtime}: {memory}{peak}"
+        return f"loads in {self.load_s:.3f} s with {self.runtime}: {memory}{held}{peak}"
 
 
 def measure_loading(model: Path, python: str = sys.executable) -> Loading:
