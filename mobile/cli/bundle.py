@@ -45,7 +45,8 @@ def command(
         print_json(written.to_json())
         return 0
     count = len(written.runs)
-    models_in = f", {len(written.models)} models" if written.models else ", without models"
+    many = len(written.models)
+    models_in = f", {many} {'model' if many == 1 else 'models'}" if many else ", without models"
     click.echo(f"{written.path}: {count} {'run' if count == 1 else 'runs'}{models_in}, {written.size_bytes} bytes")
     click.echo(f"sha256 {written.sha256}")
     taken = ", ".join(f"{kind} {times}" for kind, times in written.redacted.items() if times)

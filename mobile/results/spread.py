@@ -3,8 +3,8 @@
 The energy of a window is what flowed in it, however unevenly. The energy of *an inference* is to hold for other
 inferences of that model, too, and of that the run has only seen some. The window is cut into equal parts; the scatter
 of their joules per inference, less what the readings of so short a part scatter by themselves, is divided by the root
-of their number (batch means, as in M. Alexopoulos and A. Seila, Handbook of Simulation, 1998, ch. 7). Parts this long are
-nearly independent; a drift through the run shows as scatter, as it should. Few parts know their scatter badly: JCGM
+of their number (batch means, as in M. Alexopoulos and A. Seila, Handbook of Simulation, 1998, ch. 7). Parts this long
+are nearly independent; a drift through the run shows as scatter, as it should. Few parts know their scatter badly: JCGM
 101:2008, 6.4.9.4. What differs from launch to launch no single run shows: `edgewise compare` has it from several.
 """
 

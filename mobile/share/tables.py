@@ -56,8 +56,9 @@ def sensors_columns(run: Run) -> Columns:
     units = {str(sensor.get("name")): str(sensor.get("unit") or "") for sensor in run.sensors}
     samples = run.samples
     columns: Columns = {"t_ns": list(samples.t_ns), "read_ns": _as_long(list(samples.read_ns), len(samples))}
-    for name, values in samples.columns.items():
-        columns[_with_unit(name, units.get(name, ""))] = list(values)
+    # In the order of the agent's descriptors: that of the columns is the chance of a run.
+    for name in [*(name for name in units if name in samples.columns), *sorted(set(samples.columns) - set(units))]:
+        columns[_with_unit(name, units.get(name, ""))] = list(samples.columns[name])
     return columns
 
 
