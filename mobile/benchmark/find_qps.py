@@ -74,6 +74,8 @@ def find_qps(measure: Measure, inference_s: float, most_qps: float | None = None
     again, _ = _step(measure, low)
     steps.append(again)
     why = "it held twice" if again.held else "it held once, and not when it was measured again"
+    if high == limit:
+        why += f"; none above {limit:.4g}/s was tried"
     return Found(low, why, again.held, steps)
 
 

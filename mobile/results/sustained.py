@@ -15,7 +15,7 @@ from mobile.results.window import Window, inside, measured_window, present, seri
 
 PART_S = 60.0
 PARTS = 10  # of a run that is shorter than two of PART_S
-SLOWER = 0.05  # median latency above the best part before it, in two parts one behind the other
+SLOWER = 0.05  # median latency above the best part before it, and so to the end
 FALL = 1e-3  # of a clock's cap, which is a ratio
 NS_PER_S = 1e9
 
@@ -126,11 +126,10 @@ def _energies(run: Run, window: Window, part_s: float, parts: list[dict[str, Any
 
 
 def _slowed_s(parts: list[dict[str, Any]], part_s: float) -> float | None:
-    """When the first of two parts began that were both slower than the best before them."""
+    """When the first of the parts began that were slower than the best before them, to the end; two at least."""
     best = parts[0]["p50_s"]
     for place, part in enumerate(parts[1:-1], start=1):
-        limit = best * (1 + SLOWER)
-        if part["p50_s"] > limit and parts[place + 1]["p50_s"] > limit:
+        if all(later["p50_s"] > best * (1 + SLOWER) for later in parts[place:]):
             return float(part["t_s"]) - part_s / 2
         best = min(best, part["p50_s"])
     return None

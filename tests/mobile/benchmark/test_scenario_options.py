@@ -101,6 +101,12 @@ def test_the_search_finds_the_highest_rate_that_holds(limit):
     assert max(tried) < 100.0  # 10 ms an inference: no rate above that can hold
 
 
+def test_a_search_up_to_a_rate_that_still_holds_says_that_no_higher_one_was_tried():
+    found = find_qps(lambda qps: server_run(qps, True), 0.01, most_qps=20.0)
+    assert 20.0 / (1 + TOLERANCE) <= found.qps <= 20.0
+    assert found.why == "it held twice; none above 20/s was tried"
+
+
 def test_a_search_that_finds_none_says_so():
     found = find_qps(lambda qps: server_run(qps, False), 0.01)
     assert (found.qps, found.confirmed) == (None, False)

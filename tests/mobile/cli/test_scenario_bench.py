@@ -33,21 +33,32 @@ def folder(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def server(folder):
-    asked = ("--scenario", "server", "--qps", "600", "--latency-bound", "50ms", "--duration", "1", "--min-count", "459")
+    asked = (
+        "--scenario",
+        "server",
+        "--qps",
+        "900",
+        "--latency-bound",
+        "50ms",
+        "--duration",
+        "0.5",
+        "--min-count",
+        "459",
+    )
     (run,) = edgewise_json(*NULL, *asked, cwd=folder)["runs"]
     return run
 
 
 def test_a_server_is_asked_at_random_moments_and_judged_by_its_bound(server):
     told = server["scenario"]
-    assert server["spec"]["scenario"] == {"name": "server", "seed": 0, "qps": 600.0, "latency_bound_s": 0.05}
+    assert server["spec"]["scenario"] == {"name": "server", "seed": 0, "qps": 900.0, "latency_bound_s": 0.05}
     assert told["queries"] == server["invocations"] >= 459
     assert told["latency_s"]["min"] >= server["latency_s"]["min"]  # from when it was due, which is before its start
     assert told["server"]["holds"] == (told["server"]["over"] <= told["server"]["allowed"])
     late = [reason for reason in server["reasons"] if "p99" in reason]
     assert bool(late) != told["server"]["holds"]
     assert 0 < server["harness"]["spin_s"] < 1.5
-    assert server["throughput_per_s"] == pytest.approx(600, rel=0.25)
+    assert server["throughput_per_s"] == pytest.approx(900, rel=0.3)
 
 
 def test_its_figures_come_from_the_stored_schedule(folder, server):
@@ -91,27 +102,16 @@ def test_models_beside_each_other_start_together_and_say_so(folder):
     assert a["beside"] == [f"b.onnx {b['model']['sha256'][:8]}"]
     assert b["beside"] == [f"a.onnx {a['model']['sha256'][:8]}"]
     assert not [reason for run in (a, b) for reason in run["reasons"] if "beside" in reason]
-    alone = edgewise_json("bench", "a.onnx", *asked, cwd=folder)["runs"][0]
-    done = edgewise("compare", a["id"], alone["id"], cwd=folder)
-    assert done.returncode == 2
-    assert "beside" in done.stderr
 
 
-def test_a_preset_is_long_and_what_is_given_goes_before_it(folder):
-    given = ("--duration", "0.3", "--min-count", "10")
-    (run,) = edgewise_json(*NULL, "--preset", "full", "--scenario", "offline", *given, cwd=folder)["runs"]
-    spec = run["spec"]
-    assert (spec["min_duration_s"], spec["min_count"], spec["max_duration_s"]) == (0.3, 10, 3600.0)
-    assert run["scenario"]["samples_per_s"] == pytest.approx(run["throughput_per_s"], rel=1e-6)
-
-
-def test_the_course_of_a_long_run(folder):
-    asked = ("--scenario", "sustained", "--duration", "1", "--warmup-duration", "0.05")
+def test_the_course_of_a_long_run_whose_preset_was_cut_short(folder):
+    asked = ("--scenario", "sustained", "--preset", "full", "--duration", "0.6", "--warmup-duration", "0.05")
     (run,) = edgewise_json("bench", "a.onnx", *asked, cwd=folder)["runs"]
-    assert run["spec"]["max_duration_s"] >= 61
+    spec = run["spec"]
+    assert (spec["min_duration_s"], spec["min_count"], spec["max_duration_s"]) == (0.6, 1, 1860.0)
     done = edgewise("report", run["id"], "--minutes", cwd=folder)
     assert done.returncode == 0, done.stderr
-    assert done.stdout.startswith(f"{run['id']}: last 0.1")
+    assert done.stdout.startswith(f"{run['id']}: last 0.06")
     assert len(done.stdout.splitlines()) >= 12
 
 

@@ -213,6 +213,12 @@ def test_the_last_minute_is_set_against_the_first():
     assert told["throttled_at_s"] is None
 
 
+def test_a_slow_while_that_passes_is_no_slowing_down():
+    told = sustained(course(lambda t: 100.0 if 60 < t < 180 else 50.0, 301.0))
+    assert told["slowed_at_s"] is None
+    assert told["sustained_to_peak"] == pytest.approx(1.0, rel=0.01)
+
+
 def test_a_short_run_is_cut_into_tenths():
     run = course(lambda t: 20.0, 10.0)
     told = sustained(run)
