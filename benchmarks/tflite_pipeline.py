@@ -12,6 +12,7 @@ one with tflite-runtime 2.14, on which each file is tried, too.
 
 from __future__ import annotations
 
+import functools
 import platform
 import sys
 import tempfile
@@ -23,6 +24,7 @@ import numpy as np
 
 from benchmarks.tflite_peers import ONNX2TF, QUANTIZER, Cost, Missing, litert_torch, measured, onnx2tf, quantizer
 from benchmarks.tflite_speed import CALIBRATION, QUESTIONS, SHAPE, expected, judged, noise
+from exporters.tflite import read
 from tests.support import export_efficientnet
 from tests.support.real_models import efficientnet_lite0, path_of
 from tests.support.tflite import OLD_PYTHON, OldRuntime, Refused
@@ -65,10 +67,11 @@ def row(made: Made, work: Path, images: np.ndarray, answers: np.ndarray) -> str:
     content = made.file.read_bytes()
     latency_s, right, error = judged(content, images, answers)
     parts = ", ".join(f"{step} {cost.seconds:.1f}" for step, cost in made.steps)
+    peaks = ", ".join(f"{step} {cost.peak_bytes / 1e6:.0f}" for step, cost in made.steps)
     peak = max(cost.peak_bytes for _, cost in made.steps)
     cells = [
         f"{sum(cost.seconds for _, cost in made.steps):.1f} s ({parts})",
-        f"{peak / 1e6:.0f} MB",
+        f"{peak / 1e6:.0f} MB ({peaks})",
         f"{len(content) / 1e6:.2f} MB",
         f"{latency_s * 1e3:.1f} ms",
         str(right),
@@ -82,21 +85,22 @@ def older(content: bytes, work: Path, image: np.ndarray) -> str:
     """Whether the older runtime runs the file, or what it says."""
     if not OLD_PYTHON.is_file():
         return "not tried"
-    from exporters.tflite.running import LiteSession
-
-    name, dims, dtype = LiteSession(content, "the file").details()[0]
-    given = image[None] if dims[1] == SHAPE[0] else np.ascontiguousarray(image[None].transpose(0, 2, 3, 1))
+    graph = read.read(content).main
+    given = graph.tensors[graph.inputs[0]]
+    first = given.shape[1] == SHAPE[0]
+    values = image[None] if first else np.ascontiguousarray(image[None].transpose(0, 2, 3, 1))
     try:
-        OldRuntime(OLD_PYTHON, work).run(content, {name: given.astype(dtype)})
+        OldRuntime(OLD_PYTHON, work).run(content, {given.name: values.astype(given.dtype)})
     except Refused as error:
         return f"refused: {str(error).split(': ')[-1][:60]}"
     return "runs"
 
 
-def to_onnx(work: Path) -> tuple[Path, Cost]:
-    """The network as ONNX, by torch, its batch free."""
-    output = work / "efficientnet.onnx"
-    return output, measured([sys.executable, _EXPORTER, *_published(), output], 300, work)
+@functools.cache
+def to_onnx(folder: Path) -> tuple[Path, Cost]:
+    """The network as ONNX, by torch, its batch free. Made once: it is the first step of several ways."""
+    output = folder / "efficientnet.onnx"
+    return output, measured([sys.executable, _EXPORTER, *_published(), output], 300, folder)
 
 
 def _published() -> list[Path]:
@@ -106,7 +110,7 @@ def _published() -> list[Path]:
 
 def ours(work: Path) -> Made:
     """torch.onnx, then `edgewise export`, which compares the file with its source on LiteRT."""
-    source, first = to_onnx(work)
+    source, first = to_onnx(work.parent)
     output = work / "ours.tflite"
     command: list[str | Path] = [
         sys.executable, "-c", _EDGEWISE, "export", source, "-o", output, "--scheme", "int8", "--calibration",
@@ -117,7 +121,7 @@ def ours(work: Path) -> Made:
 
 def ours_alone(work: Path) -> Made:
     """torch.onnx, then our conversion and quantisation without the comparison, as the other ways have none."""
-    source, first = to_onnx(work)
+    source, first = to_onnx(work.parent)
     output = work / "ours.tflite"
     command = [sys.executable, "-m", "benchmarks.tflite_speed", "--ours", source, work / "images.npy", output]
     return Made(output, [("torch to ONNX", first), ("edgewise", measured(command, 300, ROOT))])
@@ -125,7 +129,7 @@ def ours_alone(work: Path) -> Made:
 
 def by_onnx2tf(work: Path) -> Made:
     """torch.onnx, onnx2tf, ai-edge-quantizer."""
-    source, first = to_onnx(work)
+    source, first = to_onnx(work.parent)
     floats, second = onnx2tf(source, work / "peer", {"image": (1, *SHAPE)})
     output = work / "theirs.tflite"
     third = quantizer(floats, work / "images.npy", output)

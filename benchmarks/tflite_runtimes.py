@@ -54,7 +54,8 @@ def row(name: str) -> list[str]:
     path = path_of(name)
     source = real_feeds.session(path)
     inputs = source.get_inputs()
-    feeds = [real_feeds.feeds(name, inputs, which) for which in range(real_feeds.SHAPES)]
+    count = real_feeds.SHAPES if real_feeds.is_free(inputs) else 1
+    feeds = [real_feeds.feeds(name, inputs, which) for which in range(count)]
     want = source.run(None, feeds[0])
     program = converted(path)
     cells = [cell(program, scheme, feeds, want) for scheme in SCHEMES]

@@ -154,17 +154,17 @@ def _quantised(job: Job, source: Source, program: Any, runtime: Any, built: Buil
         from exporters.tflite.quantise_weights import quantise_weights
 
         return quantise_weights(program, job.scheme, runtime)
-    from exporters.tflite.calibrate import calibrate
-    from exporters.tflite.quantise_static import quantise_static
+    from exporters.tflite.mixed import accuracy, remarks, static_int8
 
     samples, batches = stages.calibration(job, source)
     job.say("calibrating and quantising")
-    ranges = calibrate(program, batches(None))
-    program, report = quantise_static(program, ranges, runtime)
+    program, report = static_int8(program, batches(None), runtime)
+    built.notes += remarks(report)
     if samples is None:
         built.notes.append(stages.GENERATED_NOTE)
-    built.recipe = {"calibration": {"inputs": "given" if samples else "generated", "items": ranges.items}}
+    built.recipe = {"calibration": {"inputs": "given" if samples else "generated", "items": report.items}}
     built.recipe |= {"int8_operators": dict(report.int8), "float32_operators": dict(report.float32)}
+    built.recipe |= accuracy(report)
     return program, report
 
 
