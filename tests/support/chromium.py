@@ -20,7 +20,7 @@ from typing import Any
 import pytest
 
 NAMES = ("chromium", "chromium-browser", "google-chrome", "chrome")
-LIMIT_S = 60.0
+LIMIT_S = 40.0
 # In a container there is no sandbox for root, and little shared memory; nothing else is switched off.
 OPTIONS = (
     "--headless", "--no-sandbox", "--disable-dev-shm-usage", "--disable-gpu", "--no-first-run", "--mute-audio",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, TypeAlias
 from xml.etree import ElementTree
 
@@ -64,17 +64,24 @@ def embedded_json(document: Any) -> str:
 def grid(
     headers: Sequence[str], rows: Iterable[Sequence[Element | str]], caption: str, numeric: Sequence[bool] = ()
 ) -> Element:
-    """A table that scrolls by itself where it is wider than the page; the first cell of a row is its header."""
+    """A table that scrolls by itself where it is larger than its room; the first cell of a row is its header."""
     head = el("tr", [el("th", header, scope="col", class_=_kind(numeric, at)) for at, header in enumerate(headers)])
     body = [el("tr", [_cell(cell, at, numeric) for at, cell in enumerate(row)]) for row in rows]
-    table = el("table", el("caption", caption), el("thead", head), el("tbody", body))
-    return el("div", table, class_="scroll", tabindex="0", role="region", aria_label=caption)
+    table = el("table", el("thead", head), el("tbody", body), aria_label=caption)
+    scrolled = el("div", table, class_="scroll", tabindex="0", role="region", aria_label=caption)
+    return el("div", el("p", caption, class_="caption"), scrolled)
 
 
-def table_grid(table: Table, caption: str) -> list[Element]:
-    """A report's table and the lines under it."""
+def table_grid(table: Table, caption: str, links: Mapping[str, str] | None = None) -> list[Element]:
+    """A report's table and the lines under it. ``links``: what a row's first cell leads to, by its text."""
     notes = [el("li", note) for note in table.notes]
-    found = [grid(table.headers, table.rows, caption, table.numeric)]
+    known = links or {}
+    rows: Cells = [
+        [el("a", row[0], href=known[row[0]]) if row and row[0] in known else cell, *row[1:]]
+        for row in table.rows
+        for cell in row[:1]
+    ]
+    found = [grid(table.headers, rows, caption, table.numeric)]
     return [*found, el("ul", notes, class_="notes")] if notes else found
 
 

@@ -85,7 +85,7 @@ def curve(values_s: Floats, median_s: float, told: Mapping[str, Mapping[str, Any
     data = [
         _trace(above, shape, "measured", line=line("latency"), hovertemplate=f"%{{y:.4g}} {unit}<extra></extra>"),
         _points(drawn, factor, "percentile", "circle", unit),
-        _points(bounds, factor, f"upper bound ({CONFIDENCE:.0%})", "triangle-up-open", unit),
+        _points(bounds, factor, f"upper bound ({100 * CONFIDENCE:g} %)", "triangle-up-open", unit),
     ]
     ticks = [0.0, *(share for share in (0.5, 0.9, 0.99, 0.999, 0.9999, 0.99999) if 1 - share >= least)]
     across = axis(
@@ -136,7 +136,7 @@ def course_of_parts(parts: Parts) -> Chart:
                    hovertemplate="%{x:.4g} s: %{y:.4g} %<extra>" + name.partition(",")[0] + "</extra>")
         )  # fmt: skip
     made = layout(
-        HEIGHT_PX, xaxis=axis("seconds from the first measured inference on"), yaxis=axis(None, rangemode="tozero"),
+        HEIGHT_PX, xaxis=axis("seconds since the first measured inference"), yaxis=axis(None, rangemode="tozero"),
         showlegend=True, annotations=[heading("per cent", 0, 1)],
     )  # fmt: skip
     return {"data": data, "layout": made}

@@ -14,8 +14,8 @@ from typing import Any
 from mobile.errors import UsageError
 from mobile.reports import units
 from mobile.reports.html.charts import Charts
-from mobile.reports.html.elements import Cells, Element, el, embedded_json, grid, table_grid, written
-from mobile.reports.html.run_section import run_section, verdict_of
+from mobile.reports.html.elements import Element, el, embedded_json, grid, table_grid, written
+from mobile.reports.html.run_section import run_section
 from mobile.reports.html.timeline import bins_for
 from mobile.reports.html.variants import Compared, Variant, comparisons, variants
 from mobile.reports.html.versus import forest, fronts
@@ -45,7 +45,7 @@ def document(runs: Sequence[Run], created_utc: str, allowed: Iterable[str] = ())
     found, keys = variants(runs, rows)
     body = [
         el("a", "To the report", href="#report", class_="skip"),
-        _header(runs, rows, created_utc),
+        _header(rows, created_utc),
         el("main", _sections(runs, rows, found, keys, charts, allowed), id="report"),
         _footer(version),
     ]
@@ -104,14 +104,11 @@ def _few(names: Sequence[str]) -> str:
     return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
 
 
-def _header(runs: Sequence[Run], rows: Sequence[Row], created_utc: str) -> Element:
+def _header(rows: Sequence[Row], created_utc: str) -> Element:
     invalid = sum(row["verdict"] != "valid" for row in rows)
-    words = (
-        f"{len(runs)} {'run' if len(runs) == 1 else 'runs'}, {invalid} of them invalid"
-        if invalid
-        else (f"{len(runs)} valid {'run' if len(runs) == 1 else 'runs'}")
-    )
-    unreal = sorted({run.provenance for run in runs} - {"real"})
+    kinds = [f"{count} {word}" for count, word in ((len(rows) - invalid, "valid"), (invalid, "invalid")) if count]
+    words = f"{' and '.join(kinds)} {'run' if len(rows) == 1 else 'runs'}"
+    unreal = sorted({str(row["provenance"]) for row in rows} - {"real"})
     told = f"; not the times of a real device: those marked {', '.join(unreal)}" if unreal else ""
     return el(
         "header",
@@ -147,19 +144,13 @@ def _sections(
 def _overview(rows: Sequence[Row]) -> Iterator[Element]:
     valid = [row for row in rows if row["verdict"] == "valid"]
     invalid = [row for row in rows if row["verdict"] != "valid"]
+    links = {str(row["id"]): f"#run-{row['id']}" for row in rows}
     if valid:
-        yield from table_grid(runs_table(valid), "Valid runs")
+        yield from table_grid(runs_table(valid), "Valid runs", links)
     if invalid:
         yield el("h3", "Invalid runs")
         yield el("p", "Kept and shown, but in no comparison and on no front.", class_="faint")
-        yield from table_grid(runs_table(invalid), "Invalid runs, with the reasons")
-    links: Cells = [
-        [el("a", str(row["id"]), href=f"#run-{row['id']}"), str(row["model"].get("name")), str(row["device"]),
-         verdict_of(row)]
-        for row in rows
-    ]  # fmt: skip
-    if len(rows) > 1:
-        yield grid(["run", "model", "device", "verdict"], links, "To each run")
+        yield from table_grid(runs_table(invalid), "Invalid runs, with the reasons", links)
 
 
 def _comparison(found: Sequence[Variant], compared: Sequence[Compared], charts: Charts) -> Iterator[Element]:
@@ -175,7 +166,7 @@ def _comparison(found: Sequence[Variant], compared: Sequence[Compared], charts: 
             continue
         if any(part.value is not None for part in one.answer.comparisons):
             caption = (
-                f"Ratios with their 95 % intervals; grey: within {one.answer.terms.margin:.0%}, which does not matter."
+                f"Ratios with their 95 % intervals; grey: less than {100 * one.answer.terms.margin:g} % apart."
                 " Points down: better; up: worse; square: equivalent; open circle: undecided."
             )
             yield charts.add(forest(one.answer), caption)

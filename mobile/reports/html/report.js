@@ -69,7 +69,8 @@
   function move(place, what) {
     if (!drawnAt.has(place)) return;
     if (what === "all") {
-      window.Plotly.relayout(place, { "xaxis.autorange": true });
+      const whole = shared.charts[Number(place.id.slice("chart-".length))].layout.xaxis.range;
+      window.Plotly.relayout(place, { "xaxis.range": whole.slice() });
       return;
     }
     const [low, high] = place.layout.xaxis.range, span = high - low;

@@ -99,10 +99,10 @@ def _percentile_table(median_s: float, told: Mapping[str, Mapping[str, Any]], co
             ]
         )
     caption = (
-        f"Percentiles of {count:,} {what}. With a confidence of {CONFIDENCE:.0%} the percentile is below its bound"
+        f"Percentiles of {count:,} {what}. With a confidence of {100 * CONFIDENCE:g} % each is below its bound"
         " (MLPerf's early stopping), as far as they are independent of each other."
     )
-    headers = ["percentile", "measured", f"upper bound, {CONFIDENCE:.0%}", "left out above", "needed for a bound"]
+    headers = ["percentile", "measured", f"upper bound, {100 * CONFIDENCE:g} %", "left out above", "needed for a bound"]
     return grid(headers, rows, caption, [False, True, True, True, True])
 
 
@@ -229,7 +229,7 @@ def _facts(run: Run, row: Row) -> Iterator[Element]:
 
 def _again(run: Run) -> Iterator[Element]:
     yield el("h3", "Measure it again")
-    yield el("pre", el("code", command_line(run)))
+    yield el("pre", el("code", command_line(run)), tabindex="0", role="region", aria_label="command line")
     notes = [f"the model's SHA-256 is {run.spec.model.sha256}"] if run.spec.model.sha256 else []
     left = not_told(run)
     notes += [f"also asked, and not in this line: {', '.join(left)}"] if left else []

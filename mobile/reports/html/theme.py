@@ -59,7 +59,8 @@ def axis(title: str | None = None, **more: Any) -> dict[str, Any]:
     """An axis with the page's colours."""
     return {
         "color": "ink", "gridcolor": "grid", "linecolor": "faint", "zerolinecolor": "grid", "ticks": "outside",
-        "tickcolor": "faint", "title": {"text": title, "standoff": 6} if title else None, **more,
+        "tickcolor": "faint",
+        "title": {"text": title, "standoff": 6, "font": {"size": 12}} if title else None, **more,
     }  # fmt: skip
 
 
@@ -71,7 +72,10 @@ def layout(height_px: int, **more: Any) -> dict[str, Any]:
         "paper_bgcolor": "paper", "plot_bgcolor": "paper",
         "font": {"family": FONT, "size": 12, "color": "ink"},
         "hoverlabel": {"bgcolor": "paper", "bordercolor": "faint", "font": {"color": "ink", "size": 12}},
-        "legend": {"orientation": "h", "x": 0, "xanchor": "left", "y": 0, "yanchor": "top", "font": {"size": 11}},
+        "legend": {
+            "orientation": "h", "x": 0, "xanchor": "left", "y": 0, "yanchor": "top", "font": {"size": 11},
+            "traceorder": "normal",
+        },
         "showlegend": False, "dragmode": False, "uirevision": "kept", "hovermode": "closest",
         **more,
     }  # fmt: skip
@@ -86,5 +90,5 @@ def heading(text: str, x: float, y: str | float, **more: Any) -> dict[str, Any]:
     """A heading over a panel, from its left edge."""
     return {
         "text": text, "xref": "paper", "yref": "paper", "x": x, "y": y, "xanchor": "left", "yanchor": "bottom",
-        "showarrow": False, "font": {"size": 12, "color": "ink"}, "align": "left", **more,
+        "showarrow": False, "font": {"size": 12, "color": "ink"}, "align": "left", "bgcolor": "paper", **more,
     }  # fmt: skip

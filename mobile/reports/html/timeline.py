@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from mobile.reports.course import Course, Panel
@@ -12,7 +13,7 @@ from mobile.reports.marks import Spell
 if TYPE_CHECKING:
     from mobile.reports.decimate import Floats
 
-PANEL_PX, LATENCY_PX, ROW_PX, GAP_PX = 110, 170, 22, 40
+PANEL_PX, LATENCY_PX, ROW_PX, GAP_PX = 110, 170, 36, 40
 BINS = 1000
 FEWEST_BINS = 200
 SCALES = ((1.0, "s", 1.0), (1e-3, "ms", 1e3), (1e-6, "µs", 1e6), (0.0, "ns", 1e9))
@@ -22,12 +23,16 @@ MOST_SHADES = 100
 
 
 class Row(NamedTuple):
-    """A panel of the chart: its heading, height, the traces in it, and what its axis is like."""
+    """A panel of the chart: its heading, height, the traces in it, and what its axis is like.
+
+    ``titles``: texts at the left edge, by their place on the axis.
+    """
 
     heading: str
     height_px: int
     traces: list[dict[str, Any]]
     axis: dict[str, Any]
+    titles: Mapping[float, str] = {}
 
 
 class Timeline(NamedTuple):
@@ -58,7 +63,17 @@ def timeline(found: Course, spells: list[Spell], phase_ends: dict[str, float], b
     rows += [_panel(panel, bins, thinned) for panel in found.panels]
     if spells:
         rows.append(_spells(spells))
-    return Timeline(_stacked(rows, spells, phase_ends), thinned)
+    return Timeline(_stacked(rows, spells, phase_ends, _span(found, spells)), thinned)
+
+
+def _span(found: Course, spells: list[Spell]) -> list[float]:
+    """The first and the last moment that is drawn, with a little room."""
+    ends = [float(edge) for start, duration in found.phases.values() for edge in (start[0], start[-1] + duration[-1])]
+    ends += [float(edge) for panel in found.panels for one in panel.lines for edge in (one.t_s[0], one.t_s[-1])]
+    ends += [edge for spell in spells for edge in (spell.start_s, spell.end_s)]
+    low, high = min(ends), max(ends)
+    room = 0.02 * (high - low) or 0.5
+    return [low - room, high + room]
 
 
 def _latency(found: Course, bins: int, thinned: list[str]) -> Row:
@@ -126,7 +141,7 @@ def _spells(spells: list[Spell]) -> Row:
     import numpy as np
 
     names = list(dict.fromkeys(spell.name for spell in spells))
-    traces = []
+    traces, titles = [], {}
     for number, name in enumerate(names):
         own = [spell for spell in spells if spell.name == name]
         place = float(len(names) - 1 - number)
@@ -134,19 +149,16 @@ def _spells(spells: list[Spell]) -> Row:
         starts = np.asarray([spell.start_s for spell in own])
         symbol = "triangle-down" if own[0].kind == "throttle" else "diamond-open"
         words = [label(f"{spell.name}: {spell.words}") for spell in own]
-        height = np.full(len(bars), place)
-        traces.append(_trace(bars, height, label(name), mode="lines", line=line("mark", width=5), hoverinfo="skip"))
-        traces.append(
-            _trace(starts, height[: len(starts)], label(name), mode="markers", text=words,
-                   marker={"symbol": symbol, "size": 11, "color": "mark", "line": {"color": "ink", "width": 1}},
-                   hovertemplate="%{x:.4g} s: %{text}<extra></extra>")
-        )  # fmt: skip
-    inside = {
-        "tickmode": "array", "tickvals": list(range(len(names))), "showgrid": False, "zeroline": False,
-        "ticktext": [label(name.removeprefix("throttle."), NAME_LENGTH) for name in reversed(names)],
-        "ticklabelposition": "inside top", "ticks": "", "range": [-0.6, len(names) - 0.1], "fixedrange": True,
-    }  # fmt: skip
-    return Row("<b>Throttling and events</b>", ROW_PX * len(names) + 20, traces, inside)
+        marker = {"symbol": symbol, "size": 11, "color": "mark", "line": {"color": "ink", "width": 1}}
+        hover = "%{x:.4g} s: %{text}<extra></extra>"
+        for x, more in (
+            (bars, {"mode": "lines", "line": line("mark", width=5), "hoverinfo": "skip"}),
+            (starts, {"mode": "markers", "text": words, "marker": marker, "hovertemplate": hover}),
+        ):
+            traces.append(_trace(x, np.full(len(x), place), label(name), **more))
+        titles[place + 0.28] = label(name, NAME_LENGTH)
+    about = {"visible": False, "range": [-0.4, len(names) - 0.1], "fixedrange": True}
+    return Row("<b>Throttling and events</b>", ROW_PX * len(names), traces, about, titles)
 
 
 def _trace(x: Floats, y: Floats, name: str, **more: Any) -> dict[str, Any]:
@@ -155,7 +167,7 @@ def _trace(x: Floats, y: Floats, name: str, **more: Any) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _stacked(rows: list[Row], spells: list[Spell], phase_ends: dict[str, float]) -> Chart:
+def _stacked(rows: list[Row], spells: list[Spell], phase_ends: dict[str, float], span: list[float]) -> Chart:
     """The rows under each other, on one time axis."""
     inner_px = sum(row.height_px for row in rows) + GAP_PX * max(0, len(rows) - 1)
     made = layout(inner_px + TOP_PX + BOTTOM_PX, showlegend=True, annotations=[], shapes=_shapes(spells, phase_ends))
@@ -166,21 +178,21 @@ def _stacked(rows: list[Row], spells: list[Spell], phase_ends: dict[str, float])
         top, bottom = (1 - edge_px / inner_px for edge_px in (top_px, top_px + row.height_px))
         made[name.replace("y", "yaxis")] = axis(domain=[max(0.0, bottom), top], anchor="x", **row.axis)
         made["annotations"].append(heading(row.heading, 0, top))
+        made["annotations"] += [heading(text, 0, place, yref=name) for place, text in row.titles.items()]
         data += [{**trace, "xaxis": "x", "yaxis": name} for trace in row.traces]
         top_px += row.height_px + GAP_PX
     lowest = "y" if len(rows) <= 1 else f"y{len(rows)}"
-    made["xaxis"] = axis("seconds from the first measured inference on", anchor=lowest, zeroline=True)
+    made["xaxis"] = axis("seconds since the first measured inference", anchor=lowest, zeroline=True, range=span)
     return {"data": data, "layout": made}
 
 
 def _shapes(spells: list[Spell], phase_ends: dict[str, float]) -> list[dict[str, Any]]:
     """Shades over all panels while throttling showed; thin lines where measuring began and ended."""
     across = {"xref": "x", "yref": "paper", "y0": 0, "y1": 1, "layer": "below"}
-    shaded = [spell for spell in spells if spell.kind == "throttle"][:MOST_SHADES]
     shades = [
-        {**across, "type": "rect", "x0": spell.start_s, "x1": spell.end_s, "fillcolor": "shade",
+        {**across, "type": "rect", "x0": start_s, "x1": end_s, "fillcolor": "shade",
          "line": {"color": "shade", "width": 1, "dash": "dot"}}
-        for spell in shaded
+        for start_s, end_s in _together(spells)[:MOST_SHADES]
     ]  # fmt: skip
     ends = [
         {**across, "type": "line", "x0": at_s, "x1": at_s, "line": {"color": "faint", "width": 1, "dash": "dash"}}
@@ -188,3 +200,14 @@ def _shapes(spells: list[Spell], phase_ends: dict[str, float]) -> list[dict[str,
         if name in ("warmup-done", "measured")
     ]
     return shades + ends
+
+
+def _together(spells: list[Spell]) -> list[tuple[float, float]]:
+    """The stretches in which any sensor showed throttling, in the order of time."""
+    found: list[tuple[float, float]] = []
+    for start_s, end_s in sorted((spell.start_s, spell.end_s) for spell in spells if spell.kind == "throttle"):
+        if found and start_s <= found[-1][1]:
+            found[-1] = (found[-1][0], max(end_s, found[-1][1]))
+        else:
+            found.append((start_s, end_s))
+    return found

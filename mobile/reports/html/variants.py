@@ -102,7 +102,7 @@ def comparisons(found: Sequence[Variant], keys: Sequence[str], allowed: Iterable
 
 
 def _has_energy(found: Sequence[Variant]) -> bool:
-    return any(row.get("energy") for variant in found for row in variant.rows)
+    return any(row.get("energy") and row["verdict"] == "valid" for variant in found for row in variant.rows)
 
 
 def _compared(found: Sequence[Variant], what: Metric, keys: Sequence[str], allowed: list[str]) -> Compared:

@@ -92,7 +92,9 @@ def _axis(found: Variants, name: str) -> Axis:
     if name == "energy_j":
         return Axis("energy of an item, mJ", units.pretty_joules, 1e3)
     if name == "size_bytes":
-        return Axis("size of the file, MiB", units.pretty_bytes, 2.0**-20)
+        largest = max(float(point.values[name] or 0) for point in found.points)
+        unit, factor = ("MiB", 2.0**-20) if largest >= 2.0**20 else ("KiB", 2.0**-10)
+        return Axis(f"size of the file, {unit}", units.pretty_bytes, factor)
     better = "less" if found.less_is_better.get(name) else "more"
     write = units.pretty_share if found.share else units.pretty_number
     return Axis(f"{label(found.metric or name)} ({better} is better)", write, 1.0)

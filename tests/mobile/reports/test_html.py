@@ -177,11 +177,12 @@ def test_one_time_axis_has_latency_heat_clock_power_and_throttling(hot) -> None:
     chart = next(one for one in page_of(hot).charts["charts"] if "yaxis5" in one["layout"])
     headings = [note["text"] for note in chart["layout"]["annotations"]]
     assert [re.sub("<.*?>", "", text).split(",")[0] for text in headings] == [
-        "Latency", "Temperature", "Clock", "Power", "Throttling and events",
+        "Latency", "Temperature", "Clock", "Power", "Throttling and events", "cap.cpu0", "throttle.now.soft",
+        "throttle.core.events",
     ]  # fmt: skip
     assert {trace["xaxis"] for trace in chart["data"]} == {"x"}
     shades = [shape for shape in chart["layout"]["shapes"] if shape["type"] == "rect"]
-    assert (1.5, 3.0) in [(round(shape["x0"], 6), round(shape["x1"], 6)) for shape in shades]
+    assert [(round(shape["x0"], 6), round(shape["x1"], 6)) for shape in shades] == [(1.5, 4.0)]
     measured = next(trace for trace in chart["data"] if trace["name"] == "measured")
     assert [round(value, 9) for value in values_of(measured["y"])] == [10.0] * 150 + [14.0] * 150
 
@@ -232,7 +233,7 @@ def test_invalid_runs_are_shown_apart_with_their_reasons(hot, versus) -> None:
     text = page_of(hot, *versus).text
     assert "Kept and shown, but in no comparison" in text
     assert "throttle.core.events rose by 2" in text
-    assert "16 runs, 1 of them invalid" in text
+    assert "15 valid and 1 invalid runs" in text
     assert "those marked emulated" in text
 
 
