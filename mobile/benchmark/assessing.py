@@ -167,8 +167,9 @@ class Assessor:
 
 def evaluating_options(options: BenchOptions, task: Task) -> BenchOptions:
     """The options of the evaluation that belongs to a measurement: same setting, no waiting for heat, no idle power."""
-    keep = {"keep": task.metric.keep, "k": task.metric.k} if task.metric else {"keep": "all"}
     asked = options.assess
+    whole = asked is not None and asked.outputs is not None
+    keep = {"keep": "all" if whole or task.metric is None else task.metric.keep}
     return replace(
         options,
         task="evaluate",

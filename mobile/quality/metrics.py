@@ -49,7 +49,6 @@ class Metric:
     larger_is_better: bool
     score: Callable[[Outputs, EvaluationSet], Scored]
     share: bool = True
-    k: int = 5
 
 
 def metric(text: str) -> Metric:
@@ -100,7 +99,7 @@ def check_needs(one: Metric, found: EvaluationSet) -> None:
 
 def _top(k: int) -> Callable[[Outputs, EvaluationSet], Scored]:
     def score(outputs: Outputs, found: EvaluationSet) -> Scored:
-        classes, labels = outputs.get(TOP[0], ()), found.labels or []
+        classes, labels = _classes(outputs), found.labels or []
         same_length(len(classes), len(labels), found, "labels")
         right = [
             given is not None and label in [int(one) for one in given[:k]]
@@ -110,6 +109,29 @@ def _top(k: int) -> Callable[[Outputs, EvaluationSet], Scored]:
         return Scored(share.accuracy, share.low, share.high, share.method, [float(one) for one in right])
 
     return score
+
+
+def _classes(outputs: Outputs) -> Sequence[Any]:
+    """The classes of each item, the best first: as the device sent them, else by its first output."""
+    import numpy as np
+
+    if TOP[0] in outputs:
+        return outputs[TOP[0]]
+    values = next(iter(outputs.values()), ())
+    if any(isinstance(value, str) for value in values):
+        raise InputError(
+            "the first output is a text, classes are compared", "Return scores or a class from postprocess."
+        )
+    return [None if value is None else _ranked(np.asarray(value)) for value in values]
+
+
+def _ranked(value: NDArray[Any]) -> NDArray[Any]:
+    """Class numbers, the best first: a single whole number is the class itself."""
+    import numpy as np
+
+    if value.size == 1 and value.dtype.name in ("int32", "int64"):
+        return value.reshape(-1)
+    return np.argsort(-value.astype(np.float64).reshape(-1), kind="stable")
 
 
 def _cosine(outputs: Outputs, found: EvaluationSet) -> Scored:

@@ -29,6 +29,14 @@ def test_top1_and_top5_count_the_right_ones(tmp_path):
     assert top1.low < 0.25 < top1.high and top1.method == "Wilson"
 
 
+def test_classes_are_told_from_whole_outputs_or_are_single_numbers(tmp_path):
+    found = the_set(tmp_path, labels=[1, 0])
+    assert metric("top1").score({"y": arrays([0.1, 0.9], [0.2, 0.8])}, found).scores == [1.0, 0.0]
+    assert metric("top5").score({"result": [np.array(1), np.array(1)]}, found).scores == [1.0, 0.0]
+    with pytest.raises(InputError, match="the first output is a text"):
+        metric("top1").score({"text": ["a", "b"]}, found)
+
+
 def test_cosine_and_mse_against_references(tmp_path):
     found = the_set(tmp_path, reference={"": np.array([[1.0, 0.0], [1.0, 0.0], [2.0, 2.0]])})
     outputs = {"y": arrays([2.0, 0.0], [0.0, 3.0], [1.0, 1.0]), "other": arrays([9.0], [9.0], [9.0])}
