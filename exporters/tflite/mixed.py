@@ -1,7 +1,8 @@
 """Static int8 that keeps the model's answers: operators stay float32 where int8 would cost too much, by measurement.
 
-A network of convolutions takes int8 everywhere. A transformer does not: a mask of -10000 leaves attention scores no
-resolution, and single channels of its residual sums are many times larger than all others.
+A network of convolutions takes int8 everywhere. A transformer does not: single channels of what its feed-forward layers
+add are many times larger than all others (up to 184, against 2.5 the other way, in MiniLM's first layer; five such
+tensors make up 84 % of its loss), and a mask of -10000 leaves attention scores no resolution.
 """
 
 from __future__ import annotations

@@ -71,6 +71,21 @@ def test_a_mask_that_calibration_never_set_is_obeyed():
     assert error(run_new(program, feed)[0], first) < 0.1
 
 
+def test_a_mask_of_infinities_stays_float(tmp_path):
+    """QUANTIZE of tflite-runtime 2.14, and LiteRT's without XNNPACK, turns -inf into 127 at a negative zero point."""
+    net = Net()
+    scores = net.dense(net.input(1, WIDTH), 8)
+    scores = net.op("ADD", [scores, net.input(1, 8)], (1, 8))
+    program = net.program(net.dense(net.op("SOFTMAX", [scores], (1, 8), beta=1.0), 8))
+    mask = np.array([[0, -np.inf, 0, 0.5, -np.inf, 0, 0, 0]], "f4")
+    feeds = [{**net.feeds(), "x1": mask} for _ in range(4)]
+    small, report = static_int8(program, feeds, TFLITE_2_14)
+    assert report.float32["ADD"] == 1
+    (want,) = run_new(program, feeds[0])
+    assert error(want, run_new(small, feeds[0])[0]) < 0.06
+    assert error(want, old_runtime(tmp_path).run(flat.to_bytes(small), feeds[0])[0]) < 0.06
+
+
 def test_a_tensor_that_held_infinities_or_only_zeros_has_no_range():
     ranges = Ranges()
     ranges.add(0, np.array([-np.inf, 1.0]))

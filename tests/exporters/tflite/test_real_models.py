@@ -107,15 +107,15 @@ def test_efficientnet_in_int8_is_small_and_answers_as_in_float(tmp_path):
 
 
 def test_a_transformer_in_int8_keeps_its_answers():
-    """int8 wherever there is a kernel leaves its attention next to nothing: the mask is -10000."""
+    """int8 wherever there is a kernel is too coarse for the outliers that its feed-forward layers add."""
     path = minilm()
     random = np.random.default_rng(0)
     mask = np.array([[1] * 24 + [0] * 8])
-    feeds = [{"ids": random.integers(0, 30000, (1, 32)), "mask": mask} for _ in range(12)]
-    small, report = static_int8(converted(path), feeds[:8], LITERT_2_3)
+    feeds = [{"ids": random.integers(0, 30000, (1, 32)), "mask": mask} for _ in range(8)]
+    small, report = static_int8(converted(path), feeds[:4], LITERT_2_3)
     assert report.cosine_plain < LEAST_COSINE
     source, session, near = real_feeds.session(path), LiteSession(flat.to_bytes(small), "int8"), Nearness()
-    for feed in feeds[8:]:
+    for feed in feeds[4:]:
         near.add(source.run(None, feed), session.run(feed))
     assert near.cosine() > LEAST_COSINE
     assert report.int8["FULLY_CONNECTED"] >= 9  # of 36; the others are stored in 8 bits
