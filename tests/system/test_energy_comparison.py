@@ -83,3 +83,33 @@ def test_joules_of_another_scope_are_refused(measured, tmp_path):
     )  # fmt: skip
     assert done.returncode == 2
     assert "energy_scope" in done.stderr
+
+
+def test_a_run_is_found_in_the_log_of_a_logger_with_another_clock(tmp_path):
+    """The real agent plays the marker; the log is the true power, read each 50 ms on a clock that is 1234.5 s ahead."""
+    found = measure(tmp_path / "board", "orin-nano", 5, 3.0, sample_period_s=0.05, conditions={"marker_s": 0.4})
+    marks = [event["detail"] for event in found.run.events if event["name"] == "marker"]
+    assert [mark["when"] for mark in marks] == ["before", "after"]
+    sensor = found.figures["energy"]["sensor"]
+    step_ns, (first, last) = 50_000_000, (marks[0]["start_ns"], marks[1]["start_ns"] + round(31 * 0.4e9))
+    rows = ["t_s,power_w"]
+    for start_ns in range(first - 500_000_000, last + 500_000_000, step_ns):
+        watts = found.truth.energy_j(sensor, start_ns, start_ns + step_ns) / step_ns * 1e9
+        rows.append(f"{(start_ns + step_ns / 2) / 1e9 + 1234.5:.6f},{watts:.4f}")
+    (tmp_path / "log.csv").write_text("\n".join(rows) + "\n")
+    store = RunStore(tmp_path / "runs.sqlite3")
+    store.add(found.run)
+    done = edgewise(
+        "--store", store.path, "report", "last", "--power-log", tmp_path / "log.csv", "--power-scope", "board input",
+        "--json", cwd=tmp_path,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    figure = json.loads(done.stdout)["runs"][0]["energy"]
+    assert figure["sensor"] == "power.meter.log"
+    assert figure["alignment"]["by"] == "marker", figure["alignment"]
+    # The simulated power follows the CPU time of the processes, which is looked at every 0.05 s and later on a busy
+    # machine: that lag is found as a part of the offset, and moves the window by as much.
+    lag_s = figure["alignment"]["offset_s"] - 1234.5
+    assert -0.05 <= lag_s <= 0.3
+    swing_w = max(float(row.split(",")[1]) for row in rows[1:]) - min(float(row.split(",")[1]) for row in rows[1:])
+    assert abs(figure["total_j"] - found.true_j) <= figure["uncertainty_j"] + abs(lag_s) * swing_w
