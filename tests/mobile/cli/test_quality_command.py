@@ -11,11 +11,34 @@ from onnx import TensorProto, helper
 
 from mobile import example
 from mobile.cli.main import run as run_here
-from tests.support.cli import edgewise, edgewise_json
 from tests.support.onnx_models import classifier, model, save
 
 QUICK = ("--on", "local", "--duration", "0.1", "--min-count", "5", "--warmup-duration", "0", "--idle", "0")
 EXAMPLE = ("--scale", "image=1/255", "--batch", "50")
+
+
+@pytest.fixture
+def ask(tmp_path, monkeypatch, capsys):
+    """The command in this process, for speed: (exit code, stdout, stderr). The agent is a process of its own."""
+    monkeypatch.chdir(tmp_path)
+
+    def asked(*arguments):
+        code = run_here([str(argument) for argument in arguments])
+        return code, *capsys.readouterr()
+
+    return asked
+
+
+@pytest.fixture
+def document(ask):
+    """The JSON document of a command that must succeed."""
+
+    def of(*arguments):
+        code, out, err = ask(*arguments, "--json")
+        assert code == 0, err
+        return json.loads(out)
+
+    return of
 
 
 @pytest.fixture
@@ -26,11 +49,10 @@ def folder(tmp_path):
     return tmp_path
 
 
-def test_the_example_has_its_accuracy_beside_its_cost(tmp_path):
+def test_the_example_has_its_accuracy_beside_its_cost(tmp_path, ask, document):
     shutil.copy(example.model_path(), tmp_path / "model.onnx")
     asked = ("--evaluate", example.evaluation_path(), *EXAMPLE, "--threads", "1,2")
-    document = edgewise_json("bench", "model.onnx", *QUICK, *asked, cwd=tmp_path)
-    one, two = document["runs"]
+    one, two = document("bench", "model.onnx", *QUICK, *asked)["runs"]
     for run in (one, two):
         told = run["quality"]
         assert (told["metric"], told["items"], told["errors"]) == ("top1", 1000, {})
@@ -39,24 +61,23 @@ def test_the_example_has_its_accuracy_beside_its_cost(tmp_path):
     assert one["quality"]["against"] is None
     assert two["quality"]["against"]["of"] == {"threads": 1}
     assert two["quality"]["against"]["max_difference"] < 1e-3
-    stored = edgewise_json("report", one["quality"]["run"], cwd=tmp_path)["runs"][0]
+    stored = document("report", one["quality"]["run"])["runs"][0]
     assert stored["task"] == "evaluate" and stored["quality"]["value"] == one["quality"]["value"]
-    table = edgewise("compare", "model=model.onnx", "--pareto", "--include-invalid", cwd=tmp_path).stdout
+    _, table, _ = ask("compare", "model=model.onnx", "--pareto", "--include-invalid")
     assert "top1" in table and "threads 1" in table and "*" in table
 
 
-def test_the_manifest_names_the_set(tmp_path, monkeypatch, capsys):
+def test_the_manifest_names_the_set(tmp_path, ask, document):
     shutil.copy(example.model_path(), tmp_path / "source.onnx")
     shutil.copy(example.evaluation_path(), tmp_path / "images.npz")
     asked = ("--inputs", "images.npz", "--labels", "label", "--scale", "image=1/255")
-    edgewise_json("export", "source.onnx", "-o", "model.onnx", *asked, cwd=tmp_path)
+    document("export", "source.onnx", "-o", "model.onnx", *asked)
     bench = ("bench", "model.onnx", *QUICK, "--evaluate", "manifest", "--batch", "50")
-    (run,) = edgewise_json(*bench, cwd=tmp_path)["runs"]
+    (run,) = document(*bench)["runs"]
     assert run["quality"]["metric"] == "top1" and run["quality"]["value"] > 0.9
     np.savez(tmp_path / "images.npz", image=np.zeros((1, 1, 28, 28), np.uint8), label=np.array([0]))
-    monkeypatch.chdir(tmp_path)
-    assert run_here(list(bench)) == 2
-    assert "its content differs" in capsys.readouterr().err
+    code, _, err = ask(*bench)
+    assert code == 2 and "its content differs" in err
 
 
 STAGES = """
@@ -70,12 +91,12 @@ def postprocess(outputs):
 """
 
 
-def test_stages_run_on_the_device_and_are_timed(folder):
+def test_stages_run_on_the_device_and_are_timed(folder, document):
     (folder / "stages.py").write_text(STAGES)
     pixels = (np.eye(4)[:3] * 255).astype(np.uint8)
     np.savez(folder / "pixels.npz", pixels=pixels, label=np.array([0, 1, 0]))
     asked = ("--evaluate", "pixels.npz", "--stages", "stages.py")
-    (run,) = edgewise_json("bench", "model.onnx", *QUICK, *asked, cwd=folder)["runs"]
+    (run,) = document("bench", "model.onnx", *QUICK, *asked)["runs"]
     assert run["quality"]["value"] == pytest.approx(2 / 3)
     stages = run["stages_s"]
     assert list(stages) == ["preprocess", "inference", "postprocess"]
@@ -83,26 +104,26 @@ def test_stages_run_on_the_device_and_are_timed(folder):
     assert all(stage["p50"] > 0 for stage in stages.values())
 
 
-def test_texts_of_postprocess_have_a_word_error_rate(folder):
+def test_texts_of_postprocess_have_a_word_error_rate(folder, document):
     pytest.importorskip("jiwer")
     (folder / "stages.py").write_text(STAGES)
     np.savez(folder / "inputs.npz", pixels=(np.eye(4)[:3] * 255).astype(np.uint8))
     (folder / "set.json").write_text(json.dumps({"inputs": "inputs.npz", "texts": ["a", "b", "x"], "metric": "cer"}))
     asked = ("--evaluate", "set.json", "--stages", "stages.py")
-    (run,) = edgewise_json("bench", "model.onnx", *QUICK, *asked, cwd=folder)["runs"]
+    (run,) = document("bench", "model.onnx", *QUICK, *asked)["runs"]
     assert run["quality"]["metric"] == "cer" and run["quality"]["value"] == pytest.approx(1 / 3)
 
 
-def test_outputs_are_written_without_a_metric(folder):
+def test_outputs_are_written_without_a_metric(folder, document):
     np.savez(folder / "plain.npz", x=np.arange(12, dtype=np.float32).reshape(3, 4))
     asked = ("--evaluate", "plain.npz", "--outputs", "out.npz")
-    (run,) = edgewise_json("bench", "model.onnx", *QUICK, *asked, cwd=folder)["runs"]
+    (run,) = document("bench", "model.onnx", *QUICK, *asked)["runs"]
     assert run["quality"]["missing"] == "no metric was asked for"
     with np.load(folder / "out.npz") as found:
         assert np.array_equal(found["logits"], np.arange(12, dtype=np.float32).reshape(3, 4)[:, :3])
 
 
-def test_items_that_the_runtime_refuses_are_counted(tmp_path):
+def test_items_that_the_runtime_refuses_are_counted(tmp_path, ask, document):
     table = helper.make_tensor("t", TensorProto.FLOAT, [3, 3], np.eye(3, dtype=np.float32).reshape(-1))
     gather = helper.make_node("Gather", ["t", "x"], ["y"], axis=0)
     save(
@@ -110,22 +131,22 @@ def test_items_that_the_runtime_refuses_are_counted(tmp_path):
         model([gather], [("x", TensorProto.INT64, [1])], [("y", TensorProto.FLOAT, [1, 3])], [table]),
     )
     np.savez(tmp_path / "set.npz", x=np.array([0, 1, 99, 2]), label=np.array([0, 1, 2, 2]))
-    (run,) = edgewise_json("bench", "model.onnx", *QUICK, "--evaluate", "set.npz", cwd=tmp_path)["runs"]
+    (run,) = document("bench", "model.onnx", *QUICK, "--evaluate", "set.npz")["runs"]
     assert run["quality"]["value"] == 0.75
     refused = run["quality"]["errors"]["refused"]
     assert (refused["count"], refused["items"]) == (1, [2])
-    table = edgewise("report", run["id"], cwd=tmp_path).stdout
+    _, table, _ = ask("report", run["id"])
     assert "1 of 4 answers refused by the runtime" in table
 
 
-def test_a_metric_that_fails_is_a_failure_and_its_run_is_kept(folder):
+def test_a_metric_that_fails_is_a_failure_and_its_run_is_kept(folder, ask):
     (folder / "own.py").write_text("def bad(outputs, truth):\n    raise RuntimeError('no')\n")
     asked = ("--evaluate", "set.npz", "--metric", "own.py:bad")
-    done = edgewise("bench", "model.onnx", *QUICK, *asked, "--json", cwd=folder)
-    assert done.returncode == 1
-    (failure,) = json.loads(done.stdout)["failures"]
+    code, out, _ = ask("bench", "model.onnx", *QUICK, *asked, "--json")
+    assert code == 1
+    (failure,) = json.loads(out)["failures"]
     assert "bad() failed: RuntimeError: no" in failure["message"]
-    (kept,) = json.loads(edgewise("runs", "--json", cwd=folder).stdout)["runs"]
+    (kept,) = json.loads(ask("runs", "--json")[1])["runs"]
     assert kept["task"] == "evaluate"
 
 
@@ -143,7 +164,6 @@ def test_a_metric_that_fails_is_a_failure_and_its_run_is_kept(folder):
         (("--stages", "absent.py"), "no such file"),
     ],
 )
-def test_what_cannot_be_is_said_before_anything_starts(folder, monkeypatch, capsys, asked, message):
-    monkeypatch.chdir(folder)
-    assert run_here(["bench", "model.onnx", *QUICK, *asked]) == 2
-    assert message in capsys.readouterr().err
+def test_what_cannot_be_is_said_before_anything_starts(folder, ask, asked, message):
+    code, _, err = ask("bench", "model.onnx", *QUICK, *asked)
+    assert code == 2 and message in err
