@@ -129,7 +129,7 @@ class Request:
             from mobile.results.store import RunStore as Store
 
             store = Store()
-        return cls(devices, opened, damaged, options, store, manner or Manner())
+        return cls(devices, opened, damaged, options, store, manner)
 
     @property
     def total(self) -> int:
