@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import os
 import weakref
@@ -102,6 +103,7 @@ def close_sessions() -> None:
     """Frees the memory of the large model that is open, if one is."""
     for session in list(_alone):
         session.close()
+    gc.collect()  # graphs refer to themselves
     give_memory_back()
 
 

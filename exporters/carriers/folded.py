@@ -73,6 +73,8 @@ def shaped(rows: ir.Value, tensor: CompressedTensor, tape: Tape) -> ir.Value:
 
 
 def _rows(base: Any, tape: Tape) -> ir.Value:
+    if base.family == "float":
+        return tape.constant(base.values, f"{base.name}.float")
     found = terms(base)
     if found is None:
         return _sparse(base, tape) if _is_sparse(base) else _half(base, tape)
