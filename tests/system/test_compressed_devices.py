@@ -139,7 +139,7 @@ def test_an_artifact_of_each_family_alone(desk, record_property):
         record_property(f"{row['device']} {row['model']} peak RSS", row["peak_rss_bytes"])
 
 
-def test_a_probe_of_an_emulated_device_says_so_and_ranks_for_no_real_one(desk):
+def test_a_probe_of_an_emulated_device_says_so_and_the_exporter_repeats_it(desk):
     document = desk.json(
         "probe", "phone", "--schemes", "ternary", "--shapes", "64x64", "--rows", "1", "--duration", "0.05"
     )
@@ -153,10 +153,3 @@ def test_a_probe_of_an_emulated_device_says_so_and_ranks_for_no_real_one(desk):
     best = min(document["measured"], key=lambda one: one["time_s"])["carrier"]
     carriers = {carrier for entry in manifest.quantization["tensors"] for carrier in entry["carriers"]}
     assert {carrier.split()[0] for carrier in carriers} == {best.split()[0]}
-    # The same device in an inventory that calls it real: those times are not its own.
-    text = (desk.folder / "devices.yaml").read_text().replace("emulated, workdir: /data", "real, workdir: /data")
-    (desk.folder / "real.yaml").write_text(text)
-    real = ("export", "m.onnx", "-o", "real.onnx", "--scheme", "ternary", "--target", "phone")
-    done = desk.edgewise("--inventory", "real.yaml", *real)
-    assert "the probe's times are emulated, the device is real" in " ".join(done.stderr.split())
-    assert not any("ranked" in note for note in Manifest.load(manifest_path(desk.folder / "real.onnx")).notes)

@@ -58,3 +58,23 @@ def test_an_export_for_a_device_says_whether_its_carriers_are_ranked(tmp_path, m
     assert "measures them there" not in said.err
     assert f"carriers are ranked by what was measured on local ({release})" in said.out
     assert "MatMulNBits" not in said.out
+
+
+def test_emulated_times_rank_for_an_emulated_device_alone(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("EDGEWISE_CACHE", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    source = str(Path(__file__).parents[3] / "mobile/example/fashion_mnist.onnx")
+    times = (Measured("int4", "folded float32", 512, 784, 1, 1e-3), Measured("int4", "MatMulNBits", 512, 784, 1, 2e-3))
+    Probe(
+        "board", target_text("local", "onnx", load_inventory(None)), "2026-01-01T00:00:00Z", "emulated", times, {}
+    ).save()
+    said = {}
+    for provenance in ("emulated", "real"):
+        (tmp_path / "devices.yaml").write_text(
+            f"devices:\n  board: {{transport: local, provenance: {provenance}}}\n", encoding="utf-8"
+        )
+        assert run(["export", source, "-o", str(tmp_path / "o.onnx"), "--scheme", "int4", "--target", "board"]) == 0
+        said[provenance] = capsys.readouterr()
+    assert "THESE TIMES ARE EMULATED" in said["emulated"].err and "THESE TIMES ARE EMULATED" in said["emulated"].out
+    assert "the probe's times are emulated, the device is real" in said["real"].err
+    assert "ranked" not in said["real"].out
