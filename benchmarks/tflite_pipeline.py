@@ -24,7 +24,6 @@ import numpy as np
 
 from benchmarks.tflite_peers import ONNX2TF, QUANTIZER, Cost, Missing, litert_torch, measured, onnx2tf, quantizer
 from benchmarks.tflite_speed import CALIBRATION, QUESTIONS, SHAPE, expected, judged, noise
-from exporters.tflite import read
 from tests.support import export_efficientnet
 from tests.support.real_models import efficientnet_lite0, path_of
 from tests.support.tflite import OLD_PYTHON, OldRuntime, Refused
@@ -85,12 +84,13 @@ def older(content: bytes, work: Path, image: np.ndarray) -> str:
     """Whether the older runtime runs the file, or what it says."""
     if not OLD_PYTHON.is_file():
         return "not tried"
-    graph = read.read(content).main
-    given = graph.tensors[graph.inputs[0]]
-    first = given.shape[1] == SHAPE[0]
+    from ai_edge_litert.interpreter import Interpreter
+
+    (given,) = Interpreter(model_content=content).get_input_details()
+    first = given["shape"][1] == SHAPE[0]
     values = image[None] if first else np.ascontiguousarray(image[None].transpose(0, 2, 3, 1))
     try:
-        OldRuntime(OLD_PYTHON, work).run(content, {given.name: values.astype(given.dtype)})
+        OldRuntime(OLD_PYTHON, work).run(content, {given["name"]: values.astype(given["dtype"])})
     except Refused as error:
         return f"refused: {str(error).split(': ')[-1][:60]}"
     return "runs"
