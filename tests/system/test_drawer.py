@@ -171,20 +171,3 @@ def other_version() -> bytes:
     changed = numpy_helper.from_array(numpy_helper.to_array(bias) + np.float32(1.0), bias.name)
     bias.CopyFrom(changed)
     return model.SerializeToString()
-
-
-def test_two_variants_are_measured_in_turns_over_ssh_and_over_adb(ready):
-    bench, _ = ready
-    boards = ("board86", "phone")
-    short = ("--duration", "0.2", "--min-count", "5", "--warmup", "1", "--warmup-duration", "0")
-    document = bench.json(
-        "bench", "model.onnx", "--on", ",".join(boards), "--threads", "1,2", "--compare", "--runs", "2", *short
-    )
-    assert document["failures"] == []
-    assert [found["device"] for found in document["comparisons"]] == list(boards)
-    for found in document["comparisons"]:
-        (one,) = found["comparisons"]
-        assert one["runs"] == [2, 2] and one["interleaved"]
-        assert one["verdict"] == "undecided"  # of two runs each nobody can tell
-        assert found["stopped"] == "runs"
-        assert any("threads" in words for words in found["differs"])
