@@ -15,8 +15,8 @@ invocations     phase ("first", "warmup" or "measure"), start_ns [], duration_ns
                 notes {name: [number or null]} (of a runner that has some, else left out)
 samples         t_ns [], columns {sensor: [value or null]}, reasons {sensor: why null}, read_ns [] (cost of a tick)
 outputs         first (index of the first item), top1 [] (arg-max class of each item)          only for task "evaluate"
-tensors         name, dtype ("text": UTF-8), numbers [] (of batches), shapes [], sizes [] (bytes), part, parts, data (base64
-                of a part of zlib of the values, one behind the other, little-endian)         only for task "evaluate"
+tensors         name, dtype ("text": UTF-8), numbers [] (of batches), shapes [], sizes [] (bytes), part, parts, data
+                (base64 of a part of zlib of the values, one behind the other, little-endian)  only for task "evaluate"
 failure         code, message, hint, phase ("spec", "prepare", "load", "first", "warmup", "measure", "evaluate",
                 "finish")
 done            t_ns, outcome ("completed", "stopped" or "failed"), invocations,
