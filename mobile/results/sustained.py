@@ -21,7 +21,7 @@ NS_PER_S = 1e9
 
 
 def sustained(run: Run) -> dict[str, Any] | None:
-    """The course of the run; None where nothing was measured.
+    """The course of the run; None where nothing was measured, or in no time.
 
     part_s; parts [{t_s (its middle, from the start of measuring), inferences, p50_s, mean_s, per_s, temperature_c (the
     highest), clock_hz (median of the highest clock), power_w, per_inference_j, energy_missing}]; first and last {p50_s,
@@ -30,7 +30,7 @@ def sustained(run: Run) -> dict[str, Any] | None:
     was seen); energy_sensor.
     """
     window = measured_window(run)
-    if window is None or not len(run.phase("measure")):
+    if window is None or window.duration_s <= 0 or not len(run.phase("measure")):
         return None
     part_s = PART_S if window.duration_s >= 2 * PART_S else window.duration_s / PARTS
     parts = _parts(run, window, part_s)

@@ -18,7 +18,6 @@ from mobile.results.run import Run
 from mobile.results.scenario import SHARES, queries
 from mobile.results.stats import NS_PER_S
 from mobile.results.sustained import sustained, told_of
-from mobile.results.window import measured_window
 from mobile.share.rerun import command_line, not_told
 
 Row = Mapping[str, Any]
@@ -148,8 +147,7 @@ def _course_tables(found: Course, seen: list[Spell]) -> Iterator[Element]:
 
 
 def _sustained(run: Run, charts: Charts) -> Iterator[Element]:
-    window = measured_window(run)
-    found = sustained(run) if window is not None and window.duration_s > 0 else None
+    found = sustained(run)
     parts = found["parts"] if found else []
     if found is None or len(parts) < 3 or min(part["inferences"] for part in parts) < FEWEST_IN_PART:
         return

@@ -360,3 +360,7 @@ def test_a_charger_that_came_in_mid_run():
 )
 def test_a_run_that_was_to_be_beside_others(events, reasons):
     assert figures(simple_run(more=events, beside=["b.onnx"]))["reasons"] == reasons
+
+
+def test_a_run_that_took_no_time_has_no_course():
+    assert sustained(simple_run([0])) is None
