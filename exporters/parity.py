@@ -95,7 +95,7 @@ def paired(
     for feed in feeds:
         expected = reference(feed)
         turn.append((feed, expected))
-        size += sum(array.nbytes for array in (*expected, *feed.values()))
+        size += sum(getattr(one, "nbytes", 0) for one in (*expected, *feed.values()))  # a sequence has none
         if size >= TURN_BYTES:
             yield from ((want, candidate(asked)) for asked, want in turn)
             turn, size = [], 0

@@ -138,7 +138,7 @@ def _build(job: Job, stage: Staging) -> ExportResult:
     location = _data_location(job, source)
     plain = job.scheme is None and job.compression is None and not lite
     graph = stage.folder / job.output.name if plain else work / "graph.onnx"
-    _clean(job, source, target, graph, location, built)
+    _clean(job, source, target, graph, location, built, stage)
     given, kind = feeds(job, source)
     if job.verify:
         job.say(f"comparing with the source on {len(given)} inputs")
@@ -158,7 +158,9 @@ def _build(job: Job, stage: Staging) -> ExportResult:
     return _publish(job, source, stage, built)
 
 
-def _clean(job: Job, source: Source, target: Target | None, graph: Path, location: str, built: Built) -> None:
+def _clean(
+    job: Job, source: Source, target: Target | None, graph: Path, location: str, built: Built, stage: Staging
+) -> None:
     """Writes the source's graph, tidied and in an opset of the target; nothing of it stays in memory."""
     job.say("cleaning the graph")
     if source.large:
@@ -170,7 +172,7 @@ def _clean(job: Job, source: Source, target: Target | None, graph: Path, locatio
         # A file of weights names each of them, equal ones too.
         steps = tuple(step for step in steps if step is not passes.share_equal_weights)
     built.passes = passes.run_passes(model, steps, source.name)
-    save(model, graph, location)
+    save(model, graph, location, apart=source.large and graph.parent != stage.folder)
     check_interface(source.index, index(graph), source.name)
 
 

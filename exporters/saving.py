@@ -18,24 +18,27 @@ if TYPE_CHECKING:
 STREAM_BYTES = 64 << 20  # of weights: from here on a file is written tensor by tensor
 
 
-def save(model: ir.Model, path: Path, location: str) -> None:
-    """Writes the graph: one file, or with external data when its weights pass what one protobuf message holds."""
+def save(model: ir.Model, path: Path, location: str, apart: bool = False) -> None:
+    """Writes the graph: one file, or with external data when its weights pass what one protobuf message holds.
+
+    ``apart``: with external data whatever their size, which can be read weight by weight.
+    """
     import onnx_ir as ir
 
     try:
-        write(model, path, location)
+        write(model, path, location, apart)
     except ir.serde.SerdeError as error:
         raise ExportError(f"the graph cannot be written back: {one_line(error)}", "Export the source again.") from error
     check_onnx(path)
 
 
-def write(model: ir.Model, path: Path, location: str) -> None:
-    """Writes the graph without a check; weights beyond 1.8 GB go into a file named ``location`` beside it."""
+def write(model: ir.Model, path: Path, location: str, apart: bool = False) -> None:
+    """Writes the graph without a check; weights beyond 1.8 GB, or ``apart``, go into a file ``location`` beside it."""
     import onnx_ir as ir
 
     weights = [value.const_value for graph in model.graphs() for value in graph.initializers.values()]
     size = sum(tensor.nbytes for tensor in weights if tensor is not None)
-    if size > quantize.EXTERNAL_BYTES:
+    if apart or size > quantize.EXTERNAL_BYTES:
         ir.save(model, path, external_data=location)
     elif size > STREAM_BYTES:
         write_one_file(model, path)

@@ -102,7 +102,7 @@ def compress(
     path = stage.folder / "work" / "reference.onnx"
     reference = load_ir(graph)
     compressing.reference_graph(reference, done)
-    write(reference, path, "reference.data")
+    write(reference, path, "reference.data", source.large)
     rounds = rounded(done.lowered.uses)
     del reference, done
     names = [value.name for value in source.index.outputs]
