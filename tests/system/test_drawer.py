@@ -171,3 +171,20 @@ def other_version() -> bytes:
     changed = numpy_helper.from_array(numpy_helper.to_array(bias) + np.float32(1.0), bias.name)
     bias.CopyFrom(changed)
     return model.SerializeToString()
+
+
+def test_two_variants_are_measured_in_turns_over_ssh(ready):
+    # The phone alone takes five minutes for its eight launches: see docs/comparing.md.
+    bench, _ = ready
+    short = ("--duration", "0.2", "--min-count", "5", "--warmup", "1", "--warmup-duration", "0")
+    document = bench.json(
+        "bench", "model.onnx", "--on", "board86", "--threads", "1,2", "--compare", "--runs", "4", *short
+    )
+    assert document["failures"] == []
+    (found,) = document["comparisons"]
+    assert found["device"] == "board86"
+    (one,) = found["comparisons"]
+    assert one["runs"] == [4, 4] and one["interleaved"]
+    assert one["verdict"] in ("faster", "slower", "equivalent", "undecided")
+    assert found["stopped"] == "runs"
+    assert any("threads" in words for words in found["differs"])
