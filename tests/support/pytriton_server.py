@@ -5,9 +5,7 @@ A folder is a package, or a model repository as `edgewise split package --triton
 It runs in an environment of its own (`make pytriton`), of which pytriton, onnxruntime and numpy 1 are all. The wheel's
 tritonserver has the Python backend alone, so the parts run in onnxruntime here, and not in Triton's own ONNX backend.
 An input whose placement names a codec is bound as bytes and decoded by the model: that is what a Python backend can do.
-The ports of HTTP and gRPC are printed as one line of JSON when all models answer. It ends with the exit code DEAF when
-one does not: on a busy machine the thread that takes a model's requests sometimes ends while the model is loaded, and
-every request to it is answered with "Event loop is closed" from then on.
+The ports of HTTP and gRPC are printed as one line of JSON when all models answer.
 """
 
 from __future__ import annotations
@@ -20,16 +18,12 @@ from typing import Any
 
 import numpy as np
 import onnxruntime
-from pytriton.client import ModelClient
-from pytriton.client.exceptions import PyTritonClientError
 from pytriton.model_config import ModelConfig, Tensor
 from pytriton.triton import Triton, TritonConfig
 
 from device_agents.split.codecs import decode
 from device_agents.split.frames import DTYPES, NUMPY_NAMES
 from device_agents.split.package import MANIFEST, SERVER, Package, Part, Placement, Value, read
-
-DEAF = 75
 
 
 def free_port() -> int:
@@ -88,21 +82,7 @@ def bind_model(triton: Triton, path: Path) -> None:
     )
 
 
-def hears(address: str, name: str) -> bool:
-    """Whether a model takes requests. What it says of zeros is not asked."""
-    with ModelClient(address, name, init_timeout_s=30.0, inference_timeout_s=30.0) as client:
-        zeros = {
-            value.name: np.zeros([max(1, size) for size in value.shape], value.dtype)
-            for value in client.model_config.inputs
-        }
-        try:
-            client.infer_sample(**zeros)
-        except PyTritonClientError as error:
-            return "Event loop is closed" not in str(error)
-    return True
-
-
-def main() -> int:
+def main() -> None:
     """Serves until it is told to end."""
     ports = {"http": free_port(), "grpc": free_port()}
     config = TritonConfig(
@@ -112,25 +92,19 @@ def main() -> int:
         allow_metrics=False,
         log_verbose=0,
     )
-    names: list[str] = []
     with Triton(config=config) as triton:
         for folder in map(Path, sys.argv[1:]):
             for path in sorted(folder.glob("*/1/model.onnx")):
                 bind_model(triton, path)
-                names.append(path.parents[1].name)
         for package in (read(folder) for folder in sys.argv[1:] if (Path(folder) / MANIFEST).is_file()):
             for placement in package.placements.values():
                 for part in placement.parts:
                     if part.place == SERVER:
                         bind(triton, package, placement, part)
-                        names.append(package.model_name(placement, part))
         triton.run()
-        if not all(hears(f"http://127.0.0.1:{ports['http']}", name) for name in names):
-            return DEAF
-        print("\n" + json.dumps(ports), flush=True)  # the server may have left a line unended
+        print(json.dumps(ports), flush=True)
         sys.stdin.read()  # until whoever started it has gone
-    return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()
