@@ -206,5 +206,6 @@ def run(main: Coroutine[Any, Any, T]) -> T:
         asyncio.set_event_loop(loop)
         return loop.run_until_complete(main)
     finally:
+        loop.run_until_complete(loop.shutdown_default_executor())  # its threads end here, not some time later
         asyncio.set_event_loop(None)
         loop.close()
