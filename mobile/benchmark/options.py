@@ -113,3 +113,21 @@ class BenchOptions:
             beside=list(self.beside),
             **self.conditions.agent_fields(),
         ).to_json()
+
+
+def unmeasured(limit_s: float, **more: Any) -> BenchOptions:
+    """What asks a device for answers and for no time: as little as it can do, without waiting for anything before.
+
+    ``limit_s``: for loading, for one invocation, and for all; ``more``: further fields of BenchOptions.
+    """
+    return BenchOptions(
+        warmup_count=0,
+        warmup_duration_s=0.0,
+        min_count=1,
+        duration_s=0.0,
+        max_duration_s=limit_s,
+        load_timeout_s=limit_s,
+        hang_timeout_s=limit_s,
+        conditions=ConditionOptions(idle_s=0.0, probe=False, intruders="ignore"),
+        **more,
+    )

@@ -14,9 +14,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mobile.benchmark.conditions import ConditionOptions
 from mobile.benchmark.models import Model, open_model
-from mobile.benchmark.options import BenchOptions
+from mobile.benchmark.options import BenchOptions, unmeasured
 from mobile.benchmark.session import DeviceSession
 from mobile.deadline import Deadline
 from mobile.errors import EdgewiseError, InputError, ModelError, TransportError
@@ -195,19 +194,12 @@ def _verified(session: DeviceSession, one: Promise) -> Verified:
 
 
 def _options(one: Promise) -> BenchOptions:
-    return BenchOptions(
+    return unmeasured(
+        LIMIT_S,
         task="evaluate",
         inputs=one.inputs,
         batch=(one.batch,),
         evaluation={"keep": "all", "repeats": 0},
-        warmup_count=0,
-        warmup_duration_s=0.0,
-        min_count=1,
-        duration_s=0.0,
-        max_duration_s=LIMIT_S,
-        load_timeout_s=LIMIT_S,
-        hang_timeout_s=LIMIT_S,
-        conditions=ConditionOptions(idle_s=0.0, probe=False, intruders="ignore"),  # no time is measured
     )
 
 

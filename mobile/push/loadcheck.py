@@ -37,21 +37,10 @@ NOT_ASKED = LoadCheck(SKIPPED, "not asked for")
 
 def load_check(session: DeviceSession, model: Model, deadline: Deadline) -> LoadCheck:
     """The outcome. TransportError when the device is lost meanwhile."""
-    from mobile.benchmark.conditions import ConditionOptions
-    from mobile.benchmark.options import BenchOptions
+    from mobile.benchmark.options import unmeasured
 
-    options = BenchOptions(
-        warmup_count=0,
-        warmup_duration_s=0.0,
-        min_count=1,
-        duration_s=0.0,
-        max_duration_s=LIMIT_S,
-        load_timeout_s=LIMIT_S,
-        hang_timeout_s=LIMIT_S,
-        conditions=ConditionOptions(idle_s=0.0, probe=False, intruders="ignore"),  # nothing is measured here
-    )
     try:
-        session.run(model, options, deadline, lambda record: None)
+        session.run(model, unmeasured(LIMIT_S), deadline, lambda record: None)
     except RunFailure as error:
         state = SKIPPED if error.code in _NOT_THE_MODELS else FAILED
         return LoadCheck(state, error.message, error.code, error.hint)
