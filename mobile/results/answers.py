@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from mobile.bounded import inflate
 from mobile.errors import AgentError
 
 if TYPE_CHECKING:
@@ -108,12 +109,11 @@ def _inflate(packed: bytes, size_bytes: int, name: str) -> bytes:
     """Exactly ``size_bytes``; never makes more than that, whatever the data says."""
     if size_bytes > MAX_BYTES:
         raise AgentError(f"output {name!r}: answers of {size_bytes} bytes, the limit is {MAX_BYTES}")
-    inflater = zlib.decompressobj()
     try:
-        data = inflater.decompress(packed, size_bytes + 1)
+        data, whole = inflate(packed, size_bytes)
     except zlib.error as error:
         raise AgentError(f"the answers of output {name!r} are damaged: {error}") from error
-    if len(data) != size_bytes or not inflater.eof:
+    if not whole:
         raise AgentError(f"the answers of output {name!r} are {len(data)} bytes or more, expected {size_bytes}")
     return data
 

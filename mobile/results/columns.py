@@ -16,6 +16,8 @@ from array import array
 from collections.abc import Iterable
 from itertools import accumulate
 
+from mobile.bounded import inflate
+
 MAX_VALUES = 32 * 1024 * 1024  # 256 MiB of 64-bit values: a blob that claims more is damaged
 _HEADER = struct.Struct("<ccQ")
 _PLAIN, _DELTA = b"p", b"d"
@@ -96,11 +98,10 @@ def _values(blob: bytes, typecode: str) -> tuple[bytes, array[int]]:
 
 def _inflate(data: bytes, size_bytes: int) -> bytes:
     """Exactly ``size_bytes`` of zlib data; never makes more than that, whatever the data says."""
-    inflater = zlib.decompressobj()
     try:
-        result = inflater.decompress(data, size_bytes + 1)
+        result, whole = inflate(data, size_bytes)
     except zlib.error as error:
         raise ColumnError(f"a damaged column: {error}") from error
-    if len(result) != size_bytes or not inflater.eof:
+    if not whole:
         raise ColumnError(f"a column holds {len(result)} bytes or more, expected {size_bytes}")
     return result
