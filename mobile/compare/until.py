@@ -5,10 +5,11 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 
+from mobile.compare.interval import blocks_between
 from mobile.compare.sensor import with_sensor
 from mobile.compare.sequential import Looks
 from mobile.compare.units import Group, blocks_of, side_of
-from mobile.compare.verdict import EQUIVALENT, UNDECIDED, Comparison, Terms, blocks_between, compare_runs, further_runs
+from mobile.compare.verdict import EQUIVALENT, UNDECIDED, Comparison, Terms, compare_runs, further_runs
 from mobile.errors import UsageError
 
 

@@ -14,8 +14,8 @@ from dataclasses import dataclass, replace
 from statistics import NormalDist
 from typing import TYPE_CHECKING, Any
 
-from mobile.compare.exact import Block, tails
-from mobile.compare.interval import CONFIDENCE, ratio, spread
+from mobile.compare.exact import tails
+from mobile.compare.interval import CONFIDENCE, blocks_between, ratio, spread
 from mobile.compare.metrics import Metric
 from mobile.compare.sensor import with_sensor
 from mobile.compare.units import Group, blocks_of, side_of
@@ -165,12 +165,6 @@ def _draft(a: Group, b: Group, terms: Terms) -> Comparison:
 
 def _shared(a: Side, b: Side) -> bool:
     return bool(set(a.blocks.tolist()) & set(b.blocks.tolist()))
-
-
-def blocks_between(a: Side, b: Side) -> list[Block]:
-    """The runs of two sides by their block."""
-    numbers = sorted({*a.blocks.tolist(), *b.blocks.tolist()})
-    return [Block(a.logs[a.blocks == number], b.logs[b.blocks == number]) for number in numbers]
 
 
 def _decided(draft: Comparison, terms: Terms, count: int) -> Comparison:

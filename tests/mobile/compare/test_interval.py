@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from mobile.compare.exact import tails
 from mobile.compare.inner import effective_count, mean_draws, percentile_draws
-from mobile.compare.interval import Side, ratio, spread, student_t
+from mobile.compare.interval import Side, blocks_between, drawn_again, ratio, spread, student_t
 
 
 def side(logs, within=0.0, blocks=None, seed=0):
@@ -39,14 +40,14 @@ def test_runs_without_any_spread_have_an_interval_of_no_width():
 
 
 def test_the_spread_inside_of_runs_is_not_counted_twice():
-    """Runs scatter by 2 %, all of it from inside: the interval stays as wide as with runs that are numbers."""
+    """Runs scatter by 2 %, all of it from inside: what the bootstrap draws is as wide as with runs that are numbers."""
     rng = np.random.default_rng(1)
     widths = {0.0: [], 0.02: []}
     for seed in range(15):
         logs = rng.normal(0, 0.02, (2, 10))
         for within, found in widths.items():
-            one = ratio(side(logs[0], within, seed=seed), side(logs[1], within, seed=seed + 99), replicates=1000)
-            found.append(np.log(one.high / one.low))
+            a, b = side(logs[0], within, seed=seed), side(logs[1], within, seed=seed + 99)
+            found.append(float(np.std(drawn_again(a, b, 1000, np.random.default_rng(seed)))))
     assert np.median(widths[0.02]) == pytest.approx(np.median(widths[0.0]), rel=0.25)
 
 
@@ -62,14 +63,33 @@ def test_blocks_take_the_drift_out_of_the_interval():
     assert pooled.low < 1.0
 
 
-def test_the_interval_holds_the_truth():
+@pytest.mark.parametrize("runs", [3, 8])
+def test_the_interval_holds_the_truth(runs):
+    """Of three runs each it is the bootstrap's, of eight the exact test's."""
     rng = np.random.default_rng(5)
     held = 0
     for seed in range(150):
-        logs = rng.normal(0, 0.02, (2, 8))
+        logs = rng.normal(0, 0.02, (2, runs))
         found = ratio(side(logs[0]), side(logs[1]), replicates=600, seed=seed)
         held += found.low <= 1.0 <= found.high
     assert 0.90 <= held / 150 <= 0.995  # four standard deviations of 150 draws around 95 %
+
+
+@pytest.mark.parametrize("blocks", [None, [0, 0, 1, 1, 2, 2]], ids=["by lot", "in turns"])
+def test_the_interval_never_contradicts_the_exact_test(blocks):
+    rng = np.random.default_rng(8)
+    refused = 0
+    for _ in range(60):
+        a, b = side(rng.normal(0, 0.02, 6), blocks=blocks), side(rng.normal(0.02, 0.02, 6), blocks=blocks)
+        found, p = ratio(a, b), tails(blocks_between(a, b)).two_sided
+        assert (p <= 0.05) == (not found.low <= 1.0 <= found.high)
+        refused += p <= 0.05
+    assert 5 < refused < 55
+
+
+def test_an_outlier_does_not_make_the_interval_endless():
+    found = ratio(side([0.0, 0.01, 0.02, 0.03, 5.0]), side([0.0, 0.01, 0.02, 0.03, 0.04]))
+    assert 0 < found.low <= found.value <= found.high < 1.1
 
 
 @pytest.mark.parametrize("freedom", [3, 4, 8, 18, 100])
