@@ -173,6 +173,7 @@ class Outcome:
 
     ``asked_s``: how long a first run said that it should have been; None when the first was long enough.
     ``above_covered``: whether the interval of the energy above idle covers the truth; None without that figure.
+    ``throttled``: what the run was called, on which nothing was wrong.
     """
 
     lost: str | None
@@ -181,27 +182,32 @@ class Outcome:
     stated_j: float = 0.0
     uncertainty_j: float = 0.0
     above_covered: bool | None = None
+    throttled: str = "unknown"
 
 
 def run_round(one: Round, folder: Path) -> Outcome:
     """What came of this round."""
     measured = _undisturbed(one, folder / f"{one.number}", one.duration_s)
+    called = str(measured.figures["thermal"]["throttled"])
     asked_s = None
     if measured.figures["energy"] is None:
         asked_s = needed_s(measured)
         if asked_s is None:
-            return Outcome(f"no figure: {measured.figures['energy_missing']}")
+            return Outcome(f"no figure: {measured.figures['energy_missing']}", throttled=called)
         measured = _undisturbed(one, folder / f"{one.number}-longer", asked_s)
+        called = str(measured.figures["thermal"]["throttled"])
     found = measured.figures["energy"]
     if found is None:
-        return Outcome(f"no figure after {asked_s:.3g} s either: {measured.figures['energy_missing']}", asked_s)
+        why = f"no figure after {asked_s:.3g} s either: {measured.figures['energy_missing']}"
+        return Outcome(why, asked_s, throttled=called)
     error_j = abs(found["total_j"] - measured.true_j)
     lost = None
     if error_j > found["uncertainty_j"]:
         lost = f"off by {error_j:.3g} J, stated {found['uncertainty_j']:.3g} J"
-    if measured.figures["thermal"]["throttled"] != "no":
+    if called != "no":
         lost = f"throttled: {measured.figures['thermal']['throttled_why']}"
-    return Outcome(lost, asked_s, measured.true_j, found["total_j"], found["uncertainty_j"], above_covered(measured))
+    above = above_covered(measured)
+    return Outcome(lost, asked_s, measured.true_j, found["total_j"], found["uncertainty_j"], above, called)
 
 
 def above_covered(measured: Measured) -> bool | None:
