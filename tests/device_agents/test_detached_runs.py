@@ -15,17 +15,7 @@ import pytest
 
 from device_agents import records
 from tests.support.detached import LONG, OWNER, SLEEPER, Board
-from tests.support.processes import all_gone, marked, new_mark
-
-
-@pytest.fixture
-def board(tmp_path):
-    mark = new_mark()
-    yield Board(tmp_path / "runs", mark)
-    for pid in marked(mark):
-        os.kill(pid, signal.SIGKILL)
-    assert all_gone(mark), marked(mark)
-
+from tests.support.processes import all_gone, new_mark
 
 # Those of the usual places; ours is always there.
 PYTHONS = sorted({sys.executable, *glob.glob(os.path.expanduser("~/.pyenv/versions/3.[89].*/bin/python"))})

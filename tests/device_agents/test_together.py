@@ -3,27 +3,14 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
-
-import pytest
 
 from device_agents import records
 from device_agents.together import DONE, GONE, READY, Barrier, mark
-from tests.support.detached import OWNER, SLEEPER, Board
-from tests.support.processes import all_gone, marked, new_mark
+from tests.support.detached import OWNER, SLEEPER
 
 BESIDE = {**SLEEPER, "min_duration_s": 0.8, "beside": ["other"]}
 FAILING = {**BESIDE, "command": {"argv": ["false"]}}
-
-
-@pytest.fixture
-def board(tmp_path):
-    mark_of_all = new_mark()
-    yield Board(tmp_path / "runs", mark_of_all)
-    for pid in marked(mark_of_all):
-        os.kill(pid, signal.SIGKILL)
-    assert all_gone(mark_of_all), marked(mark_of_all)
 
 
 def start(board, *specs, **more):
