@@ -37,7 +37,7 @@ CONFIDENCE = 0.95
 REPLICATES = 4000
 SEED = 20_130_620
 _CELLS = 4_000_000  # of differences at once: 32 MB
-_NO_SPREAD = 1e-12  # of a logarithm: nothing but rounding
+_NO_SPREAD = 1e-9  # of a logarithm: no clock tells that, and halving would come to the last digit
 _FAR = 100.0  # a shift of the logarithm that no measurement has
 _FINE = 1e-3
 

@@ -39,6 +39,14 @@ def test_runs_without_any_spread_have_an_interval_of_no_width():
     assert (found.value, found.low, found.high) == (1.0, 1.0, 1.0)
 
 
+@pytest.mark.parametrize("scatter", [1e-15, 3e-12, 2e-9])
+def test_a_spread_in_the_last_digits_has_an_interval_too(scatter):
+    steps = scatter * np.array([-2.0, -1.0, 0.0, 1.0, 2.0])
+    found = ratio(side(-7.0 + steps), side(-7.0 + steps[::-1]))
+    assert found.low == pytest.approx(1.0, abs=1e-7)
+    assert found.low <= found.value <= found.high
+
+
 def test_the_spread_inside_of_runs_is_not_counted_twice():
     """Runs scatter by 2 %, all of it from inside: what the bootstrap draws is as wide as with runs that are numbers."""
     rng = np.random.default_rng(1)
