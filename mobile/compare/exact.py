@@ -16,7 +16,7 @@ its power. Normal scores and not plain ranks (Mann-Whitney), because they lose n
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from statistics import NormalDist
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 LARGEST_EXACT = 80  # runs: beyond, the normal distribution of the sum is as good
 _STEPS = 100  # of a score in one standard deviation: whole numbers can be counted
+_FARTHEST = 16  # a shift of the logarithm that no measurement has
 _DIGITS = 12  # of a logarithm: what differs by less is a tie
 
 
@@ -73,6 +74,26 @@ def tails(blocks: Sequence[Block], shift: float = 0.0) -> Tails:
         least, chances = least + floor, np.convolve(chances, added)
     at = seen - least
     return Tails(float(min(1.0, chances[: at + 1].sum())), float(min(1.0, chances[at:].sum())))
+
+
+def first_refused(refused: Callable[[float], bool], near: float, step: float, halvings: int = 14) -> float:
+    """The nearest shift from ``near`` on that is refused, on the side of ``step``'s sign; infinity where none is.
+
+    It lies outside of what is not refused, by the last of so many ``halvings`` at most.
+    """
+    inside = near
+    while not refused(near + step):
+        inside, step = near + step, step * 2
+        if abs(step) > _FARTHEST:
+            return math.copysign(math.inf, step)
+    outside = near + step
+    for _ in range(halvings):
+        middle = (inside + outside) / 2
+        if refused(middle):
+            outside = middle
+        else:
+            inside = middle
+    return outside
 
 
 def aligned_scores(blocks: Sequence[Block], shift: float = 0.0) -> NDArray[np.int64]:

@@ -20,12 +20,11 @@ exact test.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
 from statistics import NormalDist
 from typing import TYPE_CHECKING
 
-from mobile.compare.exact import Block, tails
+from mobile.compare.exact import Block, first_refused, tails
 
 if TYPE_CHECKING:
     import numpy as np
@@ -37,9 +36,8 @@ CONFIDENCE = 0.95
 REPLICATES = 4000
 SEED = 20_130_620
 _CELLS = 4_000_000  # of differences at once: 32 MB
-_NO_SPREAD = 1e-9  # of a logarithm: no clock tells that, and halving would come to the last digit
-_FAR = 100.0  # a shift of the logarithm that no measurement has
-_FINE = 1e-3
+_NO_SPREAD = 1e-9  # of a logarithm: no clock tells that
+_HALVINGS = 11  # of two standard errors: a thousandth
 
 
 @dataclass(frozen=True)
@@ -100,22 +98,10 @@ def _not_refused(a: Side, b: Side, estimate: float, share: float) -> tuple[float
         found = tails(blocks, shift)
         return (found.lower if way > 0 else found.upper) <= share
 
-    if not (refused(estimate - _FAR, -1.0) and refused(estimate + _FAR, 1.0)):
-        return None
-    step = scatter * math.sqrt(1 / len(a.logs) + 1 / len(b.logs))
-    low = _edge(lambda shift: refused(shift, -1.0), estimate, -step)
-    return low, _edge(lambda shift: refused(shift, 1.0), estimate, step)
-
-
-def _edge(refused: Callable[[float], bool], inside: float, step: float) -> float:
-    """The nearest shift from ``inside`` on that is refused, to a thousandth of ``step``; ``step`` has the sign."""
-    outside = inside + 2 * step
-    while not refused(outside):
-        inside, outside, step = outside, outside + 2 * step, 2 * step
-    while abs(outside - inside) > _FINE * abs(step):
-        middle = (inside + outside) / 2
-        inside, outside = (inside, middle) if refused(middle) else (middle, outside)
-    return outside
+    step = 2 * scatter * math.sqrt(1 / len(a.logs) + 1 / len(b.logs))
+    low = first_refused(lambda shift: refused(shift, -1.0), estimate, -step, _HALVINGS)
+    high = first_refused(lambda shift: refused(shift, 1.0), estimate, step, _HALVINGS)
+    return (low, high) if math.isfinite(high - low) else None
 
 
 def student_t(probability: float, freedom: float) -> float:

@@ -16,7 +16,7 @@ import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
-from mobile.compare.exact import Block, aligned_scores
+from mobile.compare.exact import Block, aligned_scores, first_refused
 
 if TYPE_CHECKING:
     import numpy as np
@@ -92,19 +92,7 @@ class Looks:
         return self._edge(near, -1.0), self._edge(near, 1.0)
 
     def _edge(self, near: float, way: float) -> float:
-        step, inside = 0.01, near
-        while not self._refused(near + way * step, way):
-            inside, step = near + way * step, step * 2
-            if step > 16:
-                return way * math.inf
-        outside = near + way * step
-        for _ in range(_STEPS):
-            middle = (inside + outside) / 2
-            if self._refused(middle, way):
-                outside = middle
-            else:
-                inside = middle
-        return outside
+        return first_refused(lambda shift: self._refused(shift, way), near, way * 0.01, _STEPS)
 
     def _refused(self, shift: float, way: float) -> bool:
         return self._first(-way * self._path(shift), self._alpha) is not None
