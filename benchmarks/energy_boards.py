@@ -16,8 +16,7 @@ from pathlib import Path
 from statistics import median
 
 from benchmarks.table import Line, show
-from tests.lab.physics import BOARDS
-from tests.soak.energy import Outcome, Round, soak, throttles
+from tests.soak.energy import FAULTS, Outcome, Round, soak, throttles
 
 SEED = 1
 VERDICTS = ("yes", "no", "unknown")
@@ -58,10 +57,9 @@ def throttling(found: Sequence[tuple[Round, Outcome]], faults: dict[tuple[str, s
 def main() -> None:
     """Prints both tables."""
     runs = int(sys.argv[1]) if len(sys.argv) > 1 else 200
-    pairs = [(board, fault) for board, about in BOARDS.items() for fault in about.faults]
     with tempfile.TemporaryDirectory(prefix="edgewise-energy-") as name:
         found = soak(Path(name), runs, SEED, say=lambda line: print(line, file=sys.stderr))
-        faults = throttles(Path(name), pairs)
+        faults = throttles(Path(name), FAULTS)
     for (board, fault), verdict in faults.items():
         print(f"{board} {fault}: {verdict}", file=sys.stderr)
     show("Energy on boards of known truth, SIMULATED", energy(found))

@@ -32,6 +32,7 @@ from tests.lab.physics import BOARDS, Physics, Truth
 NEEDED_COVERAGE = 0.93
 LONGEST_PAUSE_S = 0.02
 SHORT = ("orin-nano", "agx-orin", "thor", "nano", "x86")
+FAULTS = tuple((board, fault) for board, about in BOARDS.items() for fault in about.faults)
 AT_ONCE = 4
 BUSY = "i=0; while [ $i -lt 30000 ]; do i=$((i+1)); done"  # 20 to 60 ms of one core
 
@@ -72,6 +73,11 @@ class Measured:
     def true_j(self) -> float:
         """What really went through what the figure's sensor covers."""
         return self.truth.energy_j(self.figures["energy"]["sensor"], *self.window_ns)
+
+    @property
+    def throttled(self) -> str:
+        """The verdict: "yes", "no", "unknown"."""
+        return str(self.figures["thermal"]["throttled"])
 
     @property
     def pause_s(self) -> float:
@@ -188,26 +194,25 @@ class Outcome:
 def run_round(one: Round, folder: Path) -> Outcome:
     """What came of this round."""
     measured = _undisturbed(one, folder / f"{one.number}", one.duration_s)
-    called = str(measured.figures["thermal"]["throttled"])
     asked_s = None
     if measured.figures["energy"] is None:
         asked_s = needed_s(measured)
         if asked_s is None:
-            return Outcome(f"no figure: {measured.figures['energy_missing']}", throttled=called)
+            return Outcome(f"no figure: {measured.figures['energy_missing']}", throttled=measured.throttled)
         measured = _undisturbed(one, folder / f"{one.number}-longer", asked_s)
-        called = str(measured.figures["thermal"]["throttled"])
     found = measured.figures["energy"]
     if found is None:
         why = f"no figure after {asked_s:.3g} s either: {measured.figures['energy_missing']}"
-        return Outcome(why, asked_s, throttled=called)
+        return Outcome(why, asked_s, throttled=measured.throttled)
     error_j = abs(found["total_j"] - measured.true_j)
     lost = None
     if error_j > found["uncertainty_j"]:
         lost = f"off by {error_j:.3g} J, stated {found['uncertainty_j']:.3g} J"
-    if called != "no":
+    if measured.throttled != "no":
         lost = f"throttled: {measured.figures['thermal']['throttled_why']}"
     above = above_covered(measured)
-    return Outcome(lost, asked_s, measured.true_j, found["total_j"], found["uncertainty_j"], above, called)
+    told_j, open_j = found["total_j"], found["uncertainty_j"]
+    return Outcome(lost, asked_s, measured.true_j, told_j, open_j, above, measured.throttled)
 
 
 def above_covered(measured: Measured) -> bool | None:
@@ -313,7 +318,7 @@ def throttled_run(folder: Path, board: str, fault: str) -> str:
 
     profile = ((0.0, 1.0),)
     measured = measure(folder / f"{board}-{fault}", board, 5, 3.0, profile, on_record=on_record)
-    return str(measured.figures["thermal"]["throttled"])
+    return measured.throttled
 
 
 def throttles(folder: Path, wanted: Sequence[tuple[str, str]]) -> dict[tuple[str, str], str]:
@@ -335,8 +340,7 @@ def main() -> int:
         long = long_runs(folder)
         short = {board: needed_s(measured) for board, measured in short_runs(folder).items()}
         later = {board: after(folder, board, asked_s) for board, asked_s in short.items() if asked_s and asked_s < 150}
-        pairs = [(board, fault) for board, about in BOARDS.items() for fault in about.faults]
-        verdicts = throttles(folder, pairs)
+        verdicts = throttles(folder, FAULTS)
     missed = [f"{board} {fault}: {verdict}" for (board, fault), verdict in verdicts.items() if verdict != "yes"]
     lost = [f"round {one.number} on {one.board}: {outcome.lost}" for one, outcome in found if outcome.lost]
     shares = sorted(outcome.uncertainty_j / outcome.true_j for _, outcome in found if outcome.true_j)
